@@ -1,4 +1,4 @@
-"""The values that flow through the house, and ``decode``, which alone reads payloads.
+"""The values that flow through the house. ``plugin.payload`` makes alerts of messages.
 
 A ``Message`` is what the broker hands over, an ``Alert`` what it says, a ``Malformed`` why it says nothing
 that could be mailed, a ``Letter`` sealed mail, an ``Attempt`` one try at the wire, an ``Outcome`` what became
@@ -32,11 +32,6 @@ Phase = Literal[
     "data",
     "content",
 ]
-
-MAX_ATTACHMENTS = 50
-MAX_ADDRESSES = 200
-MAX_NAME_CHARS = 200
-MAX_LABELS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,120 @@
+"""The relays in their order: a letter goes to the first that can be reached and does not refuse *us*.
+
+What a relay says about the letter itself is final for this attempt: a refused letter is not offered to the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from plugin.alert import Attempt, Letter, RecipientOutcome
+from plugin.delivery import classify
+from plugin.smtp.client import Client, Delivery, Envelope, Settings
+from plugin.smtp.stream import Stream
+
+_log = logging.getLogger("hardwire.relay")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """One relay: where it is, and how it wants to be spoken to."""
+
+    host: str
+    port: int
+    connect_timeout_s: float
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Return ``host:port``, as outcomes and logs have it."""
+        return f"{self.host}:{self.port}"
+
+
+Connect = Callable[[str, int, float], Stream]
+"""(host, port, timeout_s) -> a connected Stream; raises OSError, TimeoutError or ConnectionError."""
+
+
+class Relays:
+    """Delivers letters over one lane; not to be shared by threads."""
+
+    def __init__(
+        self,
+        relays: Sequence[Relay],
+        connect: Connect,
+        *,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+        observe: Callable[[str], None] | None = None,
+        report: Callable[[str | None], None] | None = None,
+    ) -> None:
+        """``observe`` gets each line of the dialogue, ``report`` the problem with all relays, or None."""
+        self._relays = tuple(relays)
+        self._connect = connect
+        self._now = now
+        self._clock = clock
+        self._observe = observe
+        self._report = report
+
+    def deliver(self, letter: Letter) -> Attempt:
+        """Try to hand ``letter`` over once; never raises for what a server or a network does."""
+        started_at, start = self._now(), self._clock()
+        envelope = Envelope(sender=letter.sender, recipients=letter.recipients, content=letter.content)
+        transcript: list[str] = []
+        for place, relay in enumerate(self._relays):
+            delivery = self._hand_over(relay, envelope)
+            transcript += delivery.transcript
+            if not delivery.relay_refused:
+                break
+            _log.warning("relay=%s phase=%s problem=%r", relay.name, delivery.phase, _words(delivery))
+            if place + 1 < len(self._relays):
+                transcript.append("= the next relay is tried")
+        if self._report is not None:
+            self._report(f"{relay.name}: {_words(delivery)}" if delivery.relay_refused else None)
+        return Attempt(
+            relay=relay.name,
+            recipients=_recipients(delivery),
+            phase=delivery.phase,
+            fault=None if delivery.fault is None else delivery.fault.text,
+            greeting=delivery.greeting,
+            tls=delivery.tls,
+            authenticated=delivery.authenticated,
+            possible_duplicate=delivery.possible_duplicate,
+            started_at=started_at,
+            duration_s=self._clock() - start,
+            transcript=tuple(transcript),
+        )
+
+    def _hand_over(self, relay: Relay, envelope: Envelope) -> Delivery:
+        def connect() -> Stream:
+            return self._connect(relay.host, relay.port, relay.connect_timeout_s)
+
+        client = Client(connect, relay.settings, clock=self._clock, observe=self._observe)
+        try:
+            (delivery,) = client.deliver((envelope,))
+        finally:
+            client.close()
+        return delivery
+
+
+def _words(delivery: Delivery) -> str:
+    if delivery.reply is not None:
+        return f"{delivery.reply.code} {delivery.reply.text}"
+    return delivery.fault.text if delivery.fault is not None else "refused"
+
+
+def _recipients(delivery: Delivery) -> tuple[RecipientOutcome, ...]:
+    return tuple(
+        RecipientOutcome(
+            address=one.address,
+            state=classify(one.phase, one.reply),
+            phase=one.phase,
+            code=None if one.reply is None else one.reply.code,
+            enhanced=None if one.reply is None else one.reply.enhanced,
+            text=one.reply.text if one.reply is not None else one.fault and one.fault.text,
+        )
+        for one in delivery.recipients
+    )

@@ -1,0 +1,143 @@
+"""The import plan of docs/architecture.md: one way, no circle. Read from the source; nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = ROOT / "plugin"
+MODULES = sorted(path for path in PLUGIN.rglob("*.py"))
+MAX_LINES = 400
+
+# Each room and the rooms it may know. A room may always use its own modules.
+PLAN: dict[str, set[str]] = {
+    "smtp": set(),
+    "w5100": set(),
+    "alert": set(),
+    "payload": {"alert"},
+    "route": {"alert"},
+    "mqtt": {"alert"},
+    "delivery": {"alert", "smtp"},
+    "relay": {"alert", "delivery", "smtp"},
+    "compose": {"alert", "route"},
+    "config": {"alert", "route"},
+    "outbox": {"alert", "route"},
+    "bridge": {"alert", "payload", "route", "delivery", "compose", "outbox"},
+    "service": {
+        "alert",
+        "route",
+        "mqtt",
+        "delivery",
+        "relay",
+        "compose",
+        "config",
+        "outbox",
+        "bridge",
+        "smtp",
+        "w5100",
+    },
+    "inspect": {"config", "service", "alert", "route", "mqtt", "smtp", "w5100", "compose", "relay", "outbox"},
+    "demo": {"config", "service", "alert", "mqtt", "w5100"},
+    "cli": {"alert", "config", "service", "inspect", "demo", "compose", "route", "outbox"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+# A library that only one room may know, so that it can be replaced there.
+PRIVATE: dict[str, set[str]] = {
+    "paho": {"mqtt"},
+    "sqlite3": {"outbox"},
+    "jinja2": {"compose"},
+    "spidev": {"w5100"},
+    "gpiod": {"w5100"},
+    "yaml": {"config"},
+    "click": {"cli"},
+    "rich": {"cli", "demo"},
+    "iotcore": {"demo"},
+    "aiosmtpd": {"demo"},
+    "ssl": {"smtp", "mqtt"},
+}
+STARTS_THREADS = {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread", "Process", "ProcessPoolExecutor"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PLUGIN).parts[0].removesuffix(".py")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield every module that ``path`` imports, wherever in the file, in full."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the plan"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_known(path: Path) -> set[str]:
+    names = [name.split(".") for name in imported(path)]
+    return {parts[1] for parts in names if parts[0] == "plugin" and len(parts) > 1} & set(PLAN) - {"__init__"}
+
+
+def test_the_plan_has_no_circle() -> None:
+    done: set[str] = set()
+    while len(done) < len(PLAN):
+        ready = {name for name, known in PLAN.items() if name not in done and known <= done}
+        assert ready, f"a circle among {sorted(set(PLAN) - done)}"
+        done |= ready
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PLUGIN)))
+def test_imports_keep_to_the_plan(path: Path) -> None:
+    assert room(path) in PLAN, f"{path.name}: a new room needs its place in the plan and in docs/architecture.md"
+    too_many = rooms_known(path) - PLAN[room(path)] - {room(path)}
+    assert not too_many, f"{room(path)} must not know {sorted(too_many)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PLUGIN)))
+def test_libraries_stay_in_their_room(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imported(path)}
+    for library, rooms in PRIVATE.items():
+        assert library not in roots or room(path) in rooms, f"{library} belongs to {sorted(rooms)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PLUGIN)))
+def test_threads_start_in_service_alone(path: Path) -> None:
+    names = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+    assert room(path) == "service" or not names & STARTS_THREADS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PLUGIN)))
+def test_no_module_has_two_purposes(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_no_circle_among_modules() -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    knows = {name: {one for one in imported(path) if one in names} - {name} for name, path in names.items()}
+    while knows:
+        free = {name for name, known in knows.items() if not known & set(knows)}
+        assert free, f"modules import each other in a circle: {sorted(knows)}"
+        knows = {name: known for name, known in knows.items() if name not in free}
+
+
+def test_the_plan_is_drawn_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for name, known in PLAN.items():
+        if name != "__init__":
+            row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), None)
+            assert row is not None, f"docs/architecture.md has no row for {name}"
+            told = {one.strip("` ") for one in row.split("|")[2].split(",")} - {"", "–"}
+            assert told == known, f"docs/architecture.md tells another plan for {name}"
