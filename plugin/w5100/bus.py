@@ -19,6 +19,10 @@ READ: Final = 0x0F
 WRITE: Final = 0xF0
 ADDRESS_LIMIT: Final = 0x10000
 
+# The high and the low octets of all addresses in order: a run of frames takes a slice of each.
+_HIGH: Final = b"".join([bytes((high,)) * 0x100 for high in range(0x100)])
+_LOW: Final = bytes(range(0x100)) * 0x100
+
 
 class Bus(Protocol):
     """What the driver needs of the wire, and all that it may know of it."""
@@ -66,11 +70,10 @@ def _frames(opcode: int, address: int, data: bytes) -> bytes:
     size = len(data)
     if not 0 <= address <= ADDRESS_LIMIT - size:
         raise ValueError(f"{size} octets from 0x{address:04X} on leave the address space")
-    addresses = range(address, address + size)
     frames = bytearray(FRAME_BYTES * size)
     frames[0::4] = bytes((opcode,)) * size
-    frames[1::4] = bytes([one >> 8 for one in addresses])
-    frames[2::4] = bytes([one & 0xFF for one in addresses])
+    frames[1::4] = _HIGH[address : address + size]
+    frames[2::4] = _LOW[address : address + size]
     frames[3::4] = data
     return bytes(frames)
 
@@ -123,7 +126,7 @@ class Wire:
         if not frames:
             return [b"" for _ in accesses]
         with self._lock:
-            received = self._bus.exchange(frames)
+            received = bytes(self._bus.exchange(frames))  # a foreign bus may hand back a bytearray or a list
         data = check_echo(frames, received)
         out, start = [], 0
         for access in accesses:

@@ -23,26 +23,17 @@ PLAN: dict[str, set[str]] = {
     "mqtt": {"alert"},
     "delivery": {"alert", "smtp"},
     "relay": {"alert", "delivery", "smtp"},
+    "uplink": {"w5100"},
     "compose": {"alert", "route"},
     "config": {"alert", "route"},
     "outbox": {"alert", "route"},
     "bridge": {"alert", "payload", "route", "delivery", "compose", "outbox"},
     "service": {
-        "alert",
-        "route",
-        "mqtt",
-        "delivery",
-        "relay",
-        "compose",
-        "config",
-        "outbox",
-        "bridge",
-        "smtp",
-        "w5100",
+        "alert", "route", "mqtt", "delivery", "relay", "uplink", "compose", "config", "outbox", "bridge", "smtp", "w5100",
     },
-    "inspect": {"config", "service", "alert", "route", "mqtt", "smtp", "w5100", "compose", "relay", "outbox"},
-    "demo": {"config", "service", "alert", "mqtt", "w5100"},
-    "cli": {"alert", "config", "service", "inspect", "demo", "compose", "route", "outbox"},
+    "inspect": {"alert", "config", "service", "mqtt", "compose", "uplink", "smtp", "w5100"},
+    "demo": {"alert", "config", "service", "mqtt", "w5100"},
+    "cli": {"alert", "config", "service", "inspect", "demo", "compose", "route"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -139,5 +130,5 @@ def test_the_plan_is_drawn_in_the_architecture() -> None:
         if name != "__init__":
             row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), None)
             assert row is not None, f"docs/architecture.md has no row for {name}"
-            told = {one.strip("` ") for one in row.split("|")[2].split(",")} - {"", "–"}
+            told = {one.strip("` ") for one in row.split("|")[2].split(",")} - {"", "-"}
             assert told == known, f"docs/architecture.md tells another plan for {name}"

@@ -1,0 +1,5 @@
+"""``python -m plugin`` is ``hardwire``."""
+
+from plugin.cli import main
+
+main(prog_name="hardwire")

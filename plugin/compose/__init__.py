@@ -1,0 +1,6 @@
+"""Alerts become sealed mail: templates in a sandbox, attachments, headers, MIME; 7-bit octets with CRLF."""
+
+from plugin.compose.composer import Composer, Sealed
+from plugin.compose.rendering import Rendered, TemplateUnknown
+
+__all__ = ["Composer", "Rendered", "Sealed", "TemplateUnknown"]

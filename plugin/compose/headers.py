@@ -1,0 +1,161 @@
+"""The header section (RFC 5322 §3.6) as ready ASCII lines.
+
+The email package parses what it is given as a header: it takes encoded words in a title apart, and turns long
+identifiers into encoded words, which breaks threads. So its ``Header`` encodes (RFC 2047) the phrases, and the
+lines are put together here, where every value is either made by us or checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from email.header import Header
+from email.utils import format_datetime, parseaddr
+from typing import Final
+
+from plugin.alert import Alert, Priority, Severity
+from plugin.compose.text import single_line, undirected
+
+MAX_SUBJECT_CHARS: Final = 200
+MAX_LINE_CHARS: Final = 78
+MAX_ID_CHARS: Final = 70
+MAX_TOKEN_CHARS: Final = 60
+
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@(?:[A-Za-z0-9.-]+|\[[A-Za-z0-9.:-]+\])")
+_MESSAGE_ID: Final = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
+_PRINTABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+# X-Priority has numbers, Importance (RFC 2156) and Priority (RFC 2156) words; mail programs read one or another.
+_PRIORITIES: Final[dict[Priority, tuple[str, str, str]]] = {
+    "highest": ("1 (Highest)", "high", "urgent"),
+    "high": ("2 (High)", "high", "urgent"),
+    "normal": ("3 (Normal)", "normal", "normal"),
+    "low": ("4 (Low)", "low", "non-urgent"),
+    "lowest": ("5 (Lowest)", "low", "non-urgent"),
+}
+
+
+def parse_sender(text: str) -> tuple[str, str]:
+    """Return (display name, bare address) of ``House <house@example.net>``; ValueError when it has no address."""
+    name, address = parseaddr(text)
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(f"sender: {text!r} has no ASCII address; write for example: House <house@example.net>")
+    return single_line(name, MAX_SUBJECT_CHARS), address
+
+
+def subject_line(text: str) -> str:
+    """Return ``text`` as a subject: one line, at most 200 characters, no control characters."""
+    return single_line(undirected(text), MAX_SUBJECT_CHARS)
+
+
+def new_message_id(sender: str) -> str:
+    """Return a new Message-ID (RFC 5322 §3.6.4) below the domain of ``sender``, at most 70 octets."""
+    return f"<{uuid.uuid4().hex}@{id_domain(sender)}>"
+
+
+def checked_message_id(text: str) -> str:
+    """Return ``text`` in angle brackets; ValueError when it is no Message-ID, or longer than a header line."""
+    given = text if text.startswith("<") else f"<{text}>"
+    if not _MESSAGE_ID.fullmatch(given) or len(given) > MAX_LINE_CHARS - len(" "):
+        raise ValueError(f"{text!r} is not a Message-ID (RFC 5322 §3.6.4) of at most {MAX_LINE_CHARS - 1} octets")
+    return given
+
+
+def thread_id(key: str, sender: str) -> str:
+    """Return the identifier that all mails of one thread refer to; the same for ever for the same ``key``."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return f"<thread.{digest}@{id_domain(sender)}>"
+
+
+def id_domain(sender: str) -> str:
+    """Return the right side for identifiers: the sender's domain, or its last labels that fit into 70 octets."""
+    domain = sender.rpartition("@")[2]
+    room = MAX_ID_CHARS - len("<@>") - 32  # a UUID in hexadecimal; a thread's left side has 31
+    while len(domain) > room and "." in domain and not domain.startswith("["):
+        domain = domain.partition(".")[2]
+    return domain if len(domain) <= room else "hardwire.invalid"
+
+
+def header_section(
+    *,
+    alert: Alert,
+    severity: Severity,
+    sender: tuple[str, str],
+    to: Sequence[str],
+    cc: Sequence[str],
+    reply_to: str | None,
+    subject: str,
+    date: datetime,
+    identifier: str,
+    product: str,
+) -> bytes:
+    """Return the header lines with CRLF ends, MIME-Version last; the MIME headers of the content follow it.
+
+    Every line is printable ASCII; blind recipients are not in it. Addresses that are not plain ASCII are left
+    out: the envelope alone decides who gets the mail.
+    """
+    thread = thread_id(alert.thread or alert.topic, sender[1])
+    number, importance, urgency = _PRIORITIES[alert.priority or ("high" if severity == "critical" else "normal")]
+    fields: list[tuple[str, str | None]] = [
+        ("Date", format_datetime(date)),
+        ("From", _mailbox(*sender)),
+        ("Reply-To", _addresses("Reply-To", [reply_to] if reply_to else [])),
+        ("To", _addresses("To", to) or (None if cc else "undisclosed-recipients:;")),
+        ("Cc", _addresses("Cc", cc)),
+        ("Subject", _phrase(subject, "Subject")),
+        (
+            "Message-ID",
+            f"\r\n {identifier}" if len(identifier) > MAX_LINE_CHARS - len("Message-ID: ") else identifier,
+        ),
+        ("In-Reply-To", thread),
+        ("References", thread),
+        ("Auto-Submitted", "auto-generated"),
+        ("X-Priority", number),
+        ("Importance", importance),
+        ("Priority", urgency),
+        ("User-Agent", _token(f"Hardwire/{product}")),
+        ("X-Hardwire-Alert-Id", _token(alert.id)),
+        ("X-Hardwire-Topic", _token(alert.topic)),
+        ("X-Hardwire-State", alert.state),
+        ("MIME-Version", "1.0"),
+    ]
+    return "".join(f"{name}: {value}\r\n" for name, value in fields if value).encode("ascii")
+
+
+def _phrase(text: str, name: str) -> str:
+    """Encode unstructured text (RFC 2047); what looks like an encoded word already is encoded once more."""
+    charset = "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
+    return Header(text, charset, maxlinelen=MAX_LINE_CHARS - 2, header_name=name).encode(linesep="\r\n")
+
+
+def _mailbox(name: str, address: str) -> str:
+    if not name:
+        return address
+    if name.isascii() and "=?" not in name:
+        shown = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    else:
+        shown = _phrase(name, "From")
+    return f"{shown} <{address}>" if len(shown) + len(address) < 60 else f"{shown}\r\n <{address}>"
+
+
+def _addresses(name: str, addresses: Iterable[str]) -> str | None:
+    """Fold a list of bare addresses: as many on a line as fit into 78 characters."""
+    lines, line = [], f"{name}: "
+    for address in addresses:
+        if not _ADDRESS.fullmatch(address):
+            continue
+        if line.strip() and not line.endswith(": ") and len(line) + len(address) + 1 > MAX_LINE_CHARS:
+            lines.append(line.rstrip())
+            line = " "
+        line += f"{address}, "
+    lines.append(line.rstrip(", "))
+    return "\r\n".join(lines).partition(": ")[2] or None
+
+
+def _token(text: str) -> str | None:
+    """Return ``text`` if it is short printable ASCII that no mail program can misread, else None."""
+    safe = len(text) <= MAX_TOKEN_CHARS and "=?" not in text and _PRINTABLE.fullmatch(text)
+    return text if safe else None

@@ -1,0 +1,227 @@
+"""The configuration as frozen models: every key, its type and its default. docs/configuration.md explains them.
+
+Keys are as the user writes them; where a key's value has a unit in the file (``max_age: 24h``), the attribute
+carries the unit in its name (``max_age_s``). What one value must be is said by its type here; what several keys
+must be together, and what this version refuses, is said in ``plugin.config.checks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+
+from plugin.alert import Severity
+from plugin.config.faults import Fault
+from plugin.config.values import (
+    Address,
+    Addresses,
+    BusName,
+    ClientId,
+    Duration,
+    ExistingFile,
+    HeloName,
+    Host,
+    Interface,
+    Mac,
+    Mailbox,
+    Names,
+    Number,
+    Paths,
+    Patterns,
+    Port,
+    RelativePath,
+    Size,
+    TemplateName,
+    Text,
+    TopicFilter,
+    TopicPrefix,
+)
+from plugin.route import Route, Routing
+from plugin.route.routing import DEFAULT_MAX_RECIPIENTS, DEFAULT_TEMPLATE
+
+Security = Literal["tls", "starttls", "none"]
+Auth = Literal["required", "preferred", "none"]
+
+MQTT_PORT: Final = 1883
+MQTT_TLS_PORT: Final = 8883
+SMTP_PORTS: Final[dict[Any, int]] = {"tls": 465, "starttls": 587, "none": 25}
+MAX_MQTT_PAYLOAD_BYTES: Final = 268_435_455  # MQTT 5 §2.1.4: the largest Remaining Length
+
+
+class Section(BaseModel):
+    """Base of all: unknown keys are errors, nothing changes later, a key without a value counts as not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return cls.filled({key: value for key, value in data.items() if value is not None})
+
+    @classmethod
+    def filled(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Return ``data`` with the defaults that depend on other keys."""
+        return data
+
+
+class MqttTls(Section):
+    """TLS to the broker; without ``ca_file`` the authorities that this machine trusts."""
+
+    ca_file: ExistingFile | None = None
+    certfile: ExistingFile | None = None
+    keyfile: ExistingFile | None = None
+    verify: bool = True
+
+
+class Mqtt(Section):
+    """The broker."""
+
+    host: Host = "127.0.0.1"
+    port: Port = MQTT_PORT
+    username: Text | None = None
+    password: SecretStr | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    client_id: ClientId = "hardwire"
+    shared_group: ClientId | None = None
+    tls: MqttTls | None = None
+
+    @classmethod
+    def filled(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """``tls: true`` means TLS with its defaults, TLS has its own port, and 5 is as good as "5"."""
+        if isinstance(data.get("tls"), bool):
+            data["tls"] = {} if data["tls"] else None
+        if data.get("tls") is not None:
+            data.setdefault("port", MQTT_TLS_PORT)
+        if data.get("protocol") == 5:
+            data["protocol"] = "5"
+        return data
+
+
+class Topics(Section):
+    """Where the topics of the contract begin."""
+
+    base: TopicPrefix = "alerts"
+
+
+class GpioLine(Section):
+    """One line of a GPIO chip."""
+
+    chip: RelativePath
+    line: Annotated[Number, Field(ge=0, le=1023)]
+
+
+class StaticNetwork(Section):
+    """The chip's own addresses; no ``gateway`` where the relay is in the same network."""
+
+    address: Interface
+    gateway: Address | None = None
+    dns: Addresses = ()
+
+
+def _network(value: Any) -> Any:
+    if value in ("host", "dhcp"):  # dhcp is refused in plugin.config.checks
+        return None
+    if isinstance(value, str):
+        raise ValueError("is no network: write host, or {address: 192.168.1.50/24, gateway: 192.168.1.1}")
+    return value
+
+
+class Chip(Section):
+    """The W5100 and the way to it; ``network`` None is the host's own."""
+
+    bus: BusName = "emulator"
+    device: Text | None = None
+    speed_hz: Annotated[Number, Field(ge=10_000, le=80_000_000)] = 14_000_000
+    interrupt: GpioLine | None = None
+    reset: GpioLine | None = None
+    mac: Mac = "02:08:dc:01:02:03"
+    network: Annotated[StaticNetwork | None, BeforeValidator(_network)] = None
+    lanes: Annotated[Number, Field(ge=1, le=3)] = 2
+
+
+class Relay(Section):
+    """One mail server; ``auth`` and ``port`` have their defaults filled in."""
+
+    host: Host
+    port: Port = 0  # never seen: filled() gives each security its port
+    security: Security = "starttls"
+    ca_file: ExistingFile | None = None
+    verify: bool = True
+    auth: Auth = "none"
+    username: Text | None = None
+    password: SecretStr | None = None
+    greeting: Literal["auto", "helo"] = "auto"
+    helo_name: HeloName | None = None
+    eager: bool = False
+    connect_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = Field(30.0, alias="connect_timeout")
+
+    @classmethod
+    def filled(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Port 465 speaks TLS at once; every security has its port; a username is there to be used."""
+        data.setdefault("security", "tls" if data.get("port") == SMTP_PORTS["tls"] else "starttls")
+        security = data["security"]
+        data.setdefault("port", SMTP_PORTS.get(security, 587) if isinstance(security, str) else 587)
+        data.setdefault("auth", "required" if "username" in data else "none")
+        return data
+
+
+class RouteSettings(Section):
+    """One route, as it is written."""
+
+    topic: TopicFilter
+    to: Names = ()
+    cc: Names = ()
+    bcc: Names = ()
+    template: TemplateName = DEFAULT_TEMPLATE
+    severity: Severity | None = None
+    reply_to: Mailbox | None = None
+
+
+class Retry(Section):
+    """The wait before the second attempt, what it is multiplied by each time, and where it ends."""
+
+    first_s: Annotated[Duration, Field(gt=0, le=86_400)] = Field(10.0, alias="first")
+    factor: Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)] = 2.0
+    longest_s: Annotated[Duration, Field(gt=0, le=604_800)] = Field(900.0, alias="longest")
+
+
+class Keep(Section):
+    """How long settled alerts stay to be looked up, and how many at most."""
+
+    age_s: Annotated[Duration, Field(ge=0, le=315_360_000)] = Field(30 * 86_400.0, alias="age")
+    alerts: Annotated[Number, Field(ge=0, le=10_000_000)] = 10_000
+
+
+class Outbox(Section):
+    """The durable queue."""
+
+    path: RelativePath = Field(Path("hardwire.db"), validate_default=True)
+    max_age_s: Annotated[Duration, Field(gt=0, le=31_536_000)] = Field(86_400.0, alias="max_age")
+    retry: Retry = Field(default_factory=Retry)
+    keep: Keep = Field(default_factory=Keep)
+
+
+class Attachments(Section):
+    """Folders of this machine from which a payload may attach files."""
+
+    allowed_dirs: Paths = ()
+
+
+class Limits(Section):
+    """Bounds on what is accepted."""
+
+    payload_bytes: Annotated[Size, Field(ge=1, le=MAX_MQTT_PAYLOAD_BYTES)] = 10_485_760
+    queue: Annotated[Number, Field(ge=1, le=10_000_000)] = 100_000
+    recipients: Annotated[Number, Field(ge=1, le=1000)] = DEFAULT_MAX_RECIPIENTS
+
+
+class HomeAssistant(Section):
+    """Discovery for Home Assistant."""
+
+    discovery: bool = False
+    prefix: TopicPrefix = "homeassistant"

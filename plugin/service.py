@@ -1,0 +1,316 @@
+"""The composition root: builds the rooms from a Config, owns threads, signals and supervision.
+
+Threads: ``mqtt`` runs the network loop, ``intake`` accepts and acknowledges, one ``courier`` for each lane
+delivers; the caller's thread supervises and tells how things are. If a thread dies, the service ends with a
+reason: a supervisor outside starts it again, and what was claimed goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from plugin import __version__
+from plugin.alert import Message, timestamp
+from plugin.bridge import Bridge
+from plugin.build import bridge_of, mqtt_settings_of, relays_of, uplink_of
+from plugin.config import Config
+from plugin.mqtt import Mqtt
+from plugin.outbox import Outbox, OutboxError
+
+_log = logging.getLogger("hardwire.service")
+
+INTAKE_MESSAGES: Final = 1000  # waiting between the network thread and the intake
+BATCH_MESSAGES: Final = 256  # accepted in one transaction
+PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
+IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
+HEALTH_EVERY_S: Final = 60.0
+SUPERVISE_EVERY_S: Final = 0.5
+GRACE_S: Final = 25.0  # for what is on the wire when the service is told to stop
+OUTBOX_RETRY_S: Final = 2.0
+
+
+class ThreadDied(RuntimeError):
+    """A thread ended that must not end; the cause is chained."""
+
+
+class Crew:
+    """Threads that must not die: the first death is kept, and told to whoever supervises."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._death: tuple[str, BaseException] | None = None
+        self.dead = threading.Event()
+
+    def start(self, name: str, work: Callable[[], None]) -> None:
+        """Run ``work`` in a thread of its own; only an exception counts as a death."""
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is told and ends the service
+                _log.exception("event=thread_died thread=%s", name)
+                if self._death is None:
+                    self._death = (name, error)
+                self.dead.set()
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def check(self) -> None:
+        """Raise ThreadDied if a thread has died."""
+        if self._death is not None:
+            name, error = self._death
+            raise ThreadDied(f"the thread {name} died: {error!r}") from error
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for all to end; False if some are still at work after ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who looks on: each line of the SMTP dialogue, each change of a socket's status. For the demo."""
+
+    dialogue: Callable[[str], None] | None = None
+    status: Callable[[int, str, str], None] | None = None
+
+
+class _SessionLost:
+    """The broker keeps no session for us: packet identifiers from before mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    token: int
+
+
+class Service:
+    """The running bridge. ``start`` and ``stop`` frame it; ``supervise`` is the main thread's work in between."""
+
+    def __init__(self, config: Config, *, watch: Watch | None = None) -> None:
+        watch = watch or Watch()
+        self._config = config
+        self._base = config.topics.base
+        self._stopping = threading.Event()
+        self._couriers_done = threading.Event()
+        self._wake = threading.Condition()
+        self._crew, self._couriers = Crew(), Crew()
+        self._publishing = threading.Lock()
+        self._arrived: queue.Queue[Message | _SessionLost | _Acknowledged] = queue.Queue(INTAKE_MESSAGES)
+        self._relay_problems: dict[int, str | None] = {}
+        self._broker_problem: str | None = "not connected yet"
+        self._outbox_problem: str | None = None
+        self._started_at = datetime.now(UTC)
+
+        self._outbox = Outbox(config.outbox.path)
+        self._bridge: Bridge = bridge_of(config, self._outbox)
+        self._uplink = uplink_of(config, watch.status)
+        self._lanes = [
+            relays_of(config, self._uplink, watch.dialogue, self._problem_of(lane))
+            for lane in range(config.chip.lanes)
+        ]
+        self._mqtt = Mqtt(
+            mqtt_settings_of(config),
+            on_message=self._hand_over,
+            on_published=lambda token: self._hand_over(_Acknowledged(token)),
+            on_session=lambda present: None if present else self._hand_over(_SessionLost()),
+            on_connection=self._connection_changed,
+        )
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all threads. A chip or broker that is away is no reason not to: both are tried again."""
+        self._bridge.recover()
+        try:
+            self._uplink.bring_up()
+        except OSError as error:
+            _log.error("event=chip_problem problem=%r", str(error))
+        self._crew.start("mqtt", self._mqtt.run)
+        self._crew.start("intake", self._intake)
+        for lane in range(len(self._lanes)):
+            self._couriers.start(f"courier-{lane}", self._courier(lane))
+        _log.info("event=started version=%s lanes=%d", __version__, len(self._lanes))
+
+    def supervise(self) -> None:
+        """Tell how things are until ``request_stop``; raises ThreadDied."""
+        told: dict[str, Any] | None = None
+        told_at = 0.0
+        while not self._stopping.wait(SUPERVISE_EVERY_S):
+            self._crew.check()
+            self._couriers.check()
+            now = time.monotonic()
+            health = self.health()
+            if self._mqtt.connected and (_without_ages(health) != told or now - told_at >= HEALTH_EVERY_S):
+                told, told_at = _without_ages(health), now
+                self._tell("health", health)
+                self._tell("info", self.info())
+            elif not self._mqtt.connected:
+                told = None
+
+    def request_stop(self) -> None:
+        """Ask ``supervise`` to return; may be called from a signal handler."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Settle what is on the wire, report it, say goodbye. Bounded by GRACE_S and the broker's time-outs."""
+        self._stopping.set()
+        self._rouse()
+        if not self._couriers.join(GRACE_S):
+            _log.warning(
+                "event=stop_cut_short reason='a letter is still on the wire; it is tried again at the next start'"
+            )
+        self._couriers_done.set()
+        self._publish_outcomes()
+        self._mqtt.stop(timeout_s=5.0)
+        self._crew.join(5.0)
+        self._uplink.close()
+        self._outbox.close()
+        _log.info("event=stopped")
+
+    # --- threads --------------------------------------------------------------------------------------------
+
+    def _intake(self) -> None:
+        while not self._couriers_done.is_set():
+            batch = self._take(SUPERVISE_EVERY_S)
+            # The broker gives nothing again while the connection lasts, so what could not be stored is kept here,
+            # unacknowledged, until it can.
+            while batch and not self._couriers_done.is_set():
+                try:
+                    self._take_in(batch)
+                except OutboxError as error:
+                    self._outbox_trouble(error)
+                else:
+                    self._outbox_problem = None
+                    break
+
+    def _take_in(self, batch: list[Message | _SessionLost | _Acknowledged]) -> None:
+        self._bridge.published([one.token for one in batch if isinstance(one, _Acknowledged)])
+        for lost, group in itertools.groupby(batch, key=lambda one: isinstance(one, _SessionLost)):
+            if lost:
+                self._bridge.session_lost()
+                continue
+            messages = [one for one in group if isinstance(one, Message)]
+            if messages:
+                for message in self._bridge.accept(messages):
+                    self._mqtt.acknowledge(message)
+                self._rouse()
+        self._publish_outcomes()
+
+    def _take(self, timeout_s: float) -> list[Message | _SessionLost | _Acknowledged]:
+        """Return all that has arrived together, at most BATCH_MESSAGES; [] after ``timeout_s``."""
+        try:
+            batch = [self._arrived.get(timeout=timeout_s)]
+        except queue.Empty:
+            return []
+        while len(batch) < BATCH_MESSAGES:
+            try:
+                batch.append(self._arrived.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _courier(self, lane: int) -> Callable[[], None]:
+        def work() -> None:
+            while not self._stopping.is_set():
+                try:
+                    carried = self._bridge.carry(self._lanes[lane].deliver)
+                    due_in = 0.0 if carried else self._bridge.next_due_in()
+                except OutboxError as error:
+                    self._outbox_trouble(error)
+                    continue
+                if carried:
+                    self._publish_outcomes()
+                    continue
+                with self._wake:
+                    if not self._stopping.is_set():
+                        self._wake.wait(IDLE_S if due_in is None else min(max(due_in, 0.01), IDLE_S))
+
+        return work
+
+    # --- what others call -----------------------------------------------------------------------------------
+
+    def _hand_over(self, item: Message | _SessionLost | _Acknowledged) -> None:
+        """Put ``item`` before the intake; waits when that is behind, which holds the broker back."""
+        while not self._couriers_done.is_set():
+            try:
+                self._arrived.put(item, timeout=SUPERVISE_EVERY_S)
+            except queue.Full:
+                continue
+            return
+
+    def _connection_changed(self, connected: bool, problem: str | None) -> None:  # noqa: FBT001 - mqtt's callback
+        self._broker_problem = None if connected else problem or "not connected"
+
+    def _problem_of(self, lane: int) -> Callable[[str | None], None]:
+        def report(problem: str | None) -> None:
+            self._relay_problems[lane] = problem
+
+        return report
+
+    def _rouse(self) -> None:
+        with self._wake:
+            self._wake.notify_all()
+
+    def _outbox_trouble(self, error: OutboxError) -> None:
+        if str(error) != self._outbox_problem:
+            _log.error("event=outbox_problem problem=%r", str(error))
+        self._outbox_problem = str(error)
+        self._stopping.wait(OUTBOX_RETRY_S)
+
+    # --- what is published ----------------------------------------------------------------------------------
+
+    def _publish_outcomes(self) -> None:
+        with self._publishing:
+            for one in self._bridge.outgoing(PUBLISH_WINDOW):
+                self._mqtt.publish(one.topic, one.payload, token=one.id, correlation=one.correlation)
+
+    def _tell(self, what: str, value: dict[str, Any]) -> None:
+        payload = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        self._mqtt.publish(f"{self._base}/bridge/{what}", payload, token=None, retain=True)
+
+    def health(self) -> dict[str, Any]:
+        """Return the content of ``<base>/bridge/health``."""
+        now = self._bridge.health()
+        relay_problem = next((one for one in self._relay_problems.values() if one), None)
+        return {
+            "queue": {
+                "waiting": now.waiting,
+                "oldest_waiting_s": now.oldest_waiting_s,
+                "problem": self._outbox_problem,
+            },
+            "relay": {"ok": relay_problem is None, "problem": relay_problem},
+            # A W5100 has no register that tells of its cable.
+            "chip": {"ok": self._uplink.problem is None, "problem": self._uplink.problem, "link": None},
+            "mqtt": {"connected": self._broker_problem is None, "problem": self._broker_problem},
+        }
+
+    def info(self) -> dict[str, Any]:
+        """Return the content of ``<base>/bridge/info``."""
+        chip = self._config.chip
+        return {
+            "version": __version__,
+            "started_at": timestamp(self._started_at),
+            "chip": {"model": "w5100", "bus": chip.bus, "lanes": chip.lanes, "mac": chip.mac},
+            "relays": [f"{one.host}:{one.port}" for one in self._config.relays],
+            "routes": [one.topic for one in self._config.routes],
+            "counters": self._bridge.counters(),
+        }
+
+
+def _without_ages(health: dict[str, Any]) -> dict[str, Any]:
+    """Return ``health`` without what changes by itself all the time."""
+    return {**health, "queue": {key: value for key, value in health["queue"].items() if key != "oldest_waiting_s"}}

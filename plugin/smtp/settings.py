@@ -1,0 +1,84 @@
+"""How a relay is to be spoken to: names, login, patience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from plugin.smtp.auth import Credentials
+from plugin.smtp.envelope import check_helo_name
+from plugin.smtp.errors import Phase
+
+Greeting = Literal["auto", "helo"]
+Auth = Literal["required", "preferred", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait for a whole reply, by phase (RFC 5321 §4.5.3.2; what it does not name has 5 minutes).
+
+    ``block_s`` bounds the sending of a command or of one block of content, ``quit_s`` the whole farewell, and
+    ``letter_s`` everything one letter may take, so that a relay that is slow in every phase is bounded too.
+    Opening the connection is not in here: whoever gives ``connect`` bounds that.
+    """
+
+    greeting_s: float = 300.0
+    hello_s: float = 300.0
+    tls_s: float = 60.0
+    auth_s: float = 300.0
+    mail_s: float = 300.0
+    rcpt_s: float = 300.0
+    data_s: float = 120.0
+    content_s: float = 600.0
+    block_s: float = 180.0
+    quit_s: float = 1.0
+    letter_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if not getattr(self, one.name) > 0:
+                raise ValueError(f"{one.name} must be more than 0 seconds")
+
+    def reply_s(self, phase: Phase) -> float:
+        """Return how long the reply that ends ``phase`` is waited for."""
+        return {
+            "connect": self.greeting_s,
+            "greeting": self.greeting_s,
+            "hello": self.hello_s,
+            "tls": self.tls_s,
+            "auth": self.auth_s,
+            "mail": self.mail_s,
+            "rcpt": self.rcpt_s,
+            "data": self.data_s,
+            "content": self.content_s,
+        }[phase]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One relay. ``host`` only names it in the transcript; ``helo_name`` is what we say in EHLO or HELO.
+
+    ``greeting`` "auto" says EHLO, and HELO where that is refused; "helo" says HELO at once. ``auth`` "required"
+    sends nothing unauthenticated, "preferred" authenticates where it can, "none" never does. Raises ValueError
+    for a name or a login that cannot be sent, and for a login that is wanted and not given.
+    """
+
+    host: str
+    helo_name: str
+    greeting: Greeting = "auto"
+    auth: Auth = "none"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def __post_init__(self) -> None:
+        check_helo_name(self.helo_name)
+        if self.auth != "none" and self.credentials is None:
+            raise ValueError(f"auth {self.auth!r} needs a username and a password")
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The login, or None where it is not given or not to be used."""
+        if self.auth == "none" or self.username is None or self.password is None:
+            return None
+        return Credentials(username=self.username, password=self.password)

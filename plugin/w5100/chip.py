@@ -1,0 +1,255 @@
+"""The chip as a whole: reset, presence, addressing, memory split, and who has which hardware socket."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from plugin.w5100 import registers as reg
+from plugin.w5100.bus import Bus, ExchangeOnly, Wire, read, write
+from plugin.w5100.errors import BusError, ChipLost, ChipNotFound, NoSocketError, W5100Error
+from plugin.w5100.hardware_socket import HardwareSocket, Observer, Ring
+from plugin.w5100.socket import TcpSocket
+from plugin.w5100.waiting import InterruptLine, Pace, Waiter
+
+log = logging.getLogger("hardwire.w5100")
+
+RTR_AFTER_RESET: Final = reg.RESET_COMMON[reg.RTR]
+RESET_TRY_S: Final = 0.1
+RESET_PAUSE_S: Final = 0.001
+
+KIB: Final = 1024
+# Octets of TX and of RX memory by hardware socket, by number of lanes. A lane gets as much as there is: a mail
+# waits for its relay's acknowledgements once per ring. Sockets that are left over get none and are not handed out;
+# three equal lanes would leave 2 of 8 KiB unused, since the sizes are powers of two.
+SPLITS: Final[dict[int, tuple[int, ...]]] = {
+    1: (8 * KIB,),
+    2: (4 * KIB, 4 * KIB),
+    3: (4 * KIB, 2 * KIB, 2 * KIB),
+}
+SPLIT_AFTER_RESET: Final = (2 * KIB,) * reg.SOCKETS
+
+FIRST_DYNAMIC_PORT: Final = 49152  # RFC 6335, section 6
+DYNAMIC_PORTS: Final = 0x10000 - FIRST_DYNAMIC_PORT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressing:
+    """Who the chip is on the network: SHAR, SIPR, SUBR, GAR. The chip has no MAC address of its own."""
+
+    mac: bytes
+    address: IPv4Address
+    subnet_mask: IPv4Address
+    gateway: IPv4Address
+
+    def __post_init__(self) -> None:
+        """Refuse a MAC address that no switch would forward."""
+        if len(self.mac) != 6:
+            raise ValueError(f"a MAC address has 6 octets, not {len(self.mac)}")
+        if self.mac[0] & 1:
+            raise ValueError(
+                f"MAC address {self.mac.hex(':')}: the first octet is odd, which marks a group of hosts; "
+                "switches drop frames that come from one. Take an even one, 02 for instance"
+            )
+        if not any(self.mac):
+            raise ValueError("the MAC address is all zero")
+
+    def as_registers(self) -> bytes:
+        """Return the 18 octets of GAR, SUBR, SHAR and SIPR, which lie in this order from 0x0001 on."""
+        return self.gateway.packed + self.subnet_mask.packed + self.mac + self.address.packed
+
+
+def memory_size_register(sizes: tuple[int, ...]) -> int:
+    """Return RMSR or TMSR for ``sizes`` in octets: two bits a socket from bit 0, 1 to 8 KiB as 0 to 3."""
+    return sum(((size // KIB).bit_length() - 1) << (2 * number) for number, size in enumerate(sizes))
+
+
+class SourcePorts:
+    """Source ports from the dynamic range: a random start, then one after the other. Thread-safe.
+
+    The chip keeps no TIME_WAIT, but the peer does: a port that comes back soon may meet its own past.
+    """
+
+    def __init__(self) -> None:
+        self._next = secrets.randbelow(DYNAMIC_PORTS)
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """Return the next port."""
+        with self._lock:
+            self._next = (self._next + 1) % DYNAMIC_PORTS
+            return FIRST_DYNAMIC_PORT + self._next
+
+
+class Chip:
+    """A W5100 behind a Bus. Thread-safe; the sockets it hands out belong to one thread each.
+
+    ``observe`` is told (socket number, old Sn_SR, new Sn_SR) in WIZnet's names whenever a status seen differs from
+    the one seen before; it is called in the thread that looked, and must neither raise nor take long.
+    """
+
+    def __init__(
+        self,
+        bus: Bus | ExchangeOnly,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        observe: Observer | None = None,
+    ) -> None:
+        """Take ``bus``; it is not touched yet. One without ``wait_interrupt`` is polled."""
+        self._bus = bus
+        self._clock = clock
+        self._sleep = sleep
+        self._observe = observe
+        self._wire = Wire(bus)
+        wait_interrupt = getattr(bus, "wait_interrupt", None)
+        line = InterruptLine(self._wire, wait_interrupt, clock=clock) if wait_interrupt else None
+        self._waiter = Waiter(clock=clock, sleep=sleep, line=line)
+        self._ports = SourcePorts()
+        self._lock = threading.Lock()
+        self._sizes: tuple[int, ...] = SPLIT_AFTER_RESET
+        self._sockets: dict[int, TcpSocket] = {}
+
+    # --- Reset and configuration --------------------------------------------------------------------------
+
+    def reset(self, timeout_s: float = 1.0) -> None:
+        """Soft reset, and see that a W5100 answers: RTR reads 0x07D0 afterwards. All connections are gone.
+
+        A board's own reset chip may hold the W5100 for half a second after power-up; until ``timeout_s`` has
+        passed, silence is therefore no verdict. Raises ChipNotFound, with what was read and the remedy.
+        """
+        with self._lock:
+            for socket in self._sockets.values():
+                socket.hardware.retire()
+            self._sockets.clear()
+            self._sizes = SPLIT_AFTER_RESET
+        self._waiter.restart()
+        deadline = self._clock() + timeout_s
+        while (fault := self._try_reset(deadline)) is not None:
+            if self._clock() >= deadline:
+                raise ChipNotFound(f"no W5100 answers within {timeout_s:g} s: {fault}")
+            self._sleep(RESET_PAUSE_S)
+        log.info("W5100 found")
+
+    def _try_reset(self, deadline: float) -> str | None:
+        """Return None once the chip has come back from a soft reset, else what was wrong."""
+        pace = Pace()
+        end = min(deadline, self._clock() + RESET_TRY_S)
+        try:
+            self._wire.write(reg.MR, bytes((reg.Mode.RST,)))
+            while True:
+                self._waiter.pause(RESET_TRY_S, pace)
+                mode, rtr = self._wire.transfer((read(reg.MR), read(reg.RTR, 2)))
+                if not mode[0] & reg.Mode.RST and rtr == RTR_AFTER_RESET:
+                    return None
+                if self._clock() >= end:
+                    return (
+                        f"MR reads 0x{mode[0]:02X} and RTR 0x{rtr.hex().upper()} instead of 0x07D0 after a soft "
+                        "reset; check that the chip is a W5100, its power, /RESET and SEN, and lower chip.speed_hz"
+                    )
+        except BusError as error:
+            return str(error)
+
+    def configure(
+        self, addressing: Addressing, *, lanes: int = 1, retry_time_s: float = 0.2, retry_count: int = 8
+    ) -> None:
+        """Write addressing, time-outs and the memory split for ``lanes`` sockets (1 to 3), and read all back.
+
+        RTR is ``retry_time_s`` in units of 100 us, RCR ``retry_count``: ARP gives up after RTR x (RCR + 1), TCP
+        after the sum of doubled times. The split can only be changed while no socket is handed out. Raises
+        ChipLost when the chip does not hold what was written, ValueError for what no register can hold.
+        """
+        sizes = SPLITS.get(lanes)
+        if sizes is None:
+            raise ValueError(f"lanes is {lanes}; a W5100 serves 1 to {max(SPLITS)}")
+        rtr = round(retry_time_s / reg.RTR_UNIT_S)
+        if not 0 < rtr < 0x10000 or not 0 <= retry_count < 0x100:
+            raise ValueError(f"retry_time_s {retry_time_s} or retry_count {retry_count} fits no register")
+        identity = addressing.as_registers()
+        timing = rtr.to_bytes(2, "big") + bytes((retry_count,)) + _split(sizes)
+        with self._lock:
+            if self._sockets and sizes != self._sizes:
+                raise W5100Error("the memory split cannot change while sockets are in use")
+            *_, identity_seen, timing_seen = self._wire.transfer(
+                (
+                    write(reg.GAR, identity),
+                    write(reg.RTR, timing),
+                    read(reg.GAR, len(identity)),
+                    read(reg.RTR, len(timing)),
+                )
+            )
+            if (identity_seen, timing_seen) != (identity, timing):
+                raise ChipLost(
+                    "the chip does not hold what was written: GAR to SIPR read "
+                    f"{identity_seen.hex(' ')} instead of {identity.hex(' ')}, RTR to TMSR {timing_seen.hex(' ')} "
+                    f"instead of {timing.hex(' ')}; lower chip.speed_hz, check power and /RESET"
+                )
+            self._sizes = sizes
+        log.info("W5100 is %s, lanes: %d", addressing.address, lanes)
+
+    def holds(self, addressing: Addressing) -> bool:
+        """Return True if the chip still has ``addressing`` and its memory split: it has not reset itself."""
+        with self._lock:
+            split = _split(self._sizes)
+        wanted = addressing.as_registers()
+        identity, memory = self._wire.transfer((read(reg.GAR, len(wanted)), read(reg.RMSR, 2)))
+        return identity == wanted and memory == split
+
+    # --- Sockets ----------------------------------------------------------------------------------------------
+
+    def tcp_socket(self) -> TcpSocket:
+        """Hand out a free hardware socket; NoSocketError when there is none. ``close`` gives it back."""
+        with self._lock:
+            number = next((one for one in range(len(self._sizes)) if one not in self._sockets), None)
+            if number is None:
+                raise NoSocketError(f"all {len(self._sizes)} hardware sockets are in use")
+            size, offset = self._sizes[number], sum(self._sizes[:number])
+            hardware = HardwareSocket(
+                number,
+                tx=Ring(base=reg.TX_BASE + offset, size_bytes=size),
+                rx=Ring(base=reg.RX_BASE + offset, size_bytes=size),
+                split=_split(self._sizes),
+                wire=self._wire,
+                waiter=self._waiter,
+                observe=self._observe,
+            )
+            socket = TcpSocket(hardware, next_port=self._ports.take, release=self._release)
+            self._sockets[number] = socket
+            return socket
+
+    def wait(self, number: int, timeout_s: float) -> None:
+        """Sleep until socket ``number`` may have news, at most ``timeout_s``; look at its registers then."""
+        self._waiter.wait(number, timeout_s, Pace())
+
+    def close(self) -> None:
+        """Close all sockets at once and release the bus. Call it when no other thread uses the chip any more."""
+        with self._lock:
+            sockets = list(self._sockets.values())
+        for socket in sockets:
+            socket.close(timeout_s=0.0)
+        release = getattr(self._bus, "close", None)
+        if release is not None:
+            release()
+
+    def _release(self, socket: TcpSocket) -> None:
+        with self._lock:
+            if self._sockets.get(socket.number) is not socket:
+                return  # the chip was reset, the number may have a new owner
+        try:
+            self._waiter.forget(socket.number)  # before the number is free: its next owner may wait at once
+        except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything, and close must not
+            log.warning("socket %d: IMR could not be written: %s", socket.number, error)
+        with self._lock:
+            if self._sockets.get(socket.number) is socket:
+                del self._sockets[socket.number]
+
+
+def _split(sizes: tuple[int, ...]) -> bytes:
+    """Return RMSR and TMSR."""
+    return bytes((memory_size_register(sizes),)) * 2
