@@ -9,21 +9,25 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
-# Empty, or the extra `spi` of pyproject.toml.
+# Empty, or those of pyproject.toml's extras that a board needs: spi, or spi,gpio with /INT and /RESET.
 ARG EXTRAS=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-RUN case "${EXTRAS}" in ""|spi) ;; *) echo "EXTRAS may be empty or spi, not '${EXTRAS}'" >&2; exit 1 ;; esac
+RUN case "${EXTRAS}" in ""|spi|spi,gpio) ;; \
+      *) echo "EXTRAS may be empty, spi, or spi,gpio; not '${EXTRAS}'" >&2; exit 1 ;; esac
 # spidev has no wheels; the compiler stays behind in this stage.
 RUN [ -z "${EXTRAS}" ] || { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; }
 # /build has the build backend, /opt/hardwire is what the image gets.
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/hardwire
 COPY requirements ./requirements
-# Every file is checked against the locks' hashes here, on its way into /wheels.
-RUN /build/bin/pip wheel --require-hashes --no-deps -w /wheels -r requirements/run.lock \
+# Every file is checked against a lock's hashes here, on its way into /wheels.
+RUN if [ -z "${EXTRAS}" ]; then \
+      /build/bin/pip wheel --require-hashes --no-deps -w /wheels -r requirements/run.lock; \
+    else \
+      /build/bin/pip install --require-hashes -r requirements/board-build.lock \
+      && /build/bin/pip wheel --require-hashes --no-deps --no-build-isolation -w /wheels -r requirements/board.lock; \
+    fi \
  && /build/bin/pip install --no-index --find-links /wheels hatchling editables
-RUN [ -z "${EXTRAS}" ] || { /build/bin/pip install --require-hashes -r requirements/spi-build.lock \
- && /build/bin/pip wheel --require-hashes --no-deps --no-build-isolation -w /wheels -r requirements/spi.lock; }
 COPY pyproject.toml README.md LICENSE ./
 COPY plugin ./plugin
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --no-index -w /wheels .

@@ -38,6 +38,8 @@ lock:  ## renew the lock files from pyproject.toml (needs uv)
 		--extra demo -c requirements/test.lock pyproject.toml requirements/build.in -o requirements/demo.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
 		-c requirements/test.lock pyproject.toml requirements/build.in -o requirements/run.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
+		--extra spi --extra gpio -c requirements/test.lock pyproject.toml requirements/build.in -o requirements/board.lock
 
 clean:  ## remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output

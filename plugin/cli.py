@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from plugin import __version__
+from plugin.compose import template_names
 from plugin.config import Config, ConfigError, load
 
 EXIT_FAILED: Final = 1
@@ -102,7 +103,7 @@ def check(config_path: Path, offline: bool, as_json: bool) -> None:
     Example: hardwire check --config hardwire.yaml
     """
     try:
-        config = load(config_path)
+        config = load(config_path, template_names=template_names)
     except ConfigError as error:
         if as_json:
             click.echo(
@@ -148,21 +149,23 @@ def send(config_path: Path, to: tuple[str, ...], message: str, dry_run: bool, as
 
     Example: hardwire send --to alice --title "Test" --message "It works" --attach camera.jpg
     """
-    from plugin.oneshot import dry_run_of, send_once
+    from plugin.oneshot import ByHand, RefusedError, dry_run_of, send_once
 
     config = _load(config_path)
-    text = sys.stdin.read(MAX_STDIN_CHARS) if message == "-" else message
-    files = [(path.name, path.read_bytes()) for path in more.pop("attachments")]
-    if dry_run:
-        content = dry_run_of(config, to=to, message=text, files=files, **more)
-        click.get_binary_stream("stdout").write(content)
-        return
-    dialogue = None if as_json else lambda line: click.echo(f"  {line}", err=True)
-    outcome = send_once(config, to=to, message=text, files=files, dialogue=dialogue, **more)
-    if as_json:
-        click.echo(json.dumps(outcome, ensure_ascii=False))
-    else:
-        click.echo(json.dumps(outcome, ensure_ascii=False, indent=2))
+    mail = ByHand(
+        to=to,
+        message=sys.stdin.read(MAX_STDIN_CHARS) if message == "-" else message,
+        files=tuple((path.name, path.read_bytes()) for path in more.pop("attachments")),
+        **more,
+    )
+    try:
+        if dry_run:
+            click.get_binary_stream("stdout").write(dry_run_of(config, mail))
+            return
+        outcome = send_once(config, mail, dialogue=None if as_json else _tell_line)
+    except (RefusedError, OSError) as error:
+        _fail(str(error))
+    click.echo(json.dumps(outcome, ensure_ascii=False, indent=None if as_json else 2))
     sys.exit({"success": 0, "deferred": EXIT_PUT_OFF}.get(outcome["event_type"], EXIT_FAILED))
 
 
@@ -185,12 +188,12 @@ def preview(template: str, config_path: Path, payload: Path | None, part: str, a
 
     Example: hardwire preview alert --payload leak.json --part html > leak.html
     """
-    from plugin.oneshot import PreviewError, preview_of
+    from plugin.oneshot import RefusedError, preview_of
 
     config = _load(config_path) if config_path.exists() else None
     try:
         parts = preview_of(config, template, payload.read_bytes() if payload else None)
-    except PreviewError as error:
+    except RefusedError as error:
         _fail(str(error))
     if as_json:
         click.echo(json.dumps(parts, ensure_ascii=False))
@@ -206,7 +209,7 @@ def preview(template: str, config_path: Path, payload: Path | None, part: str, a
 
 def _load(path: Path) -> Config:
     try:
-        return load(path)
+        return load(path, template_names=template_names)
     except ConfigError as error:
         _tell_faults(error)
         sys.exit(EXIT_CONFIG)
@@ -217,6 +220,10 @@ def _tell_faults(error: ConfigError) -> None:
         click.echo(str(fault), err=True)
     count = len(error.faults)
     click.echo(f"{count} fault{'s' if count > 1 else ''}; nothing was started", err=True)
+
+
+def _tell_line(line: str) -> None:
+    click.echo(f"  {line}", err=True)
 
 
 def _fail(reason: str) -> NoReturn:

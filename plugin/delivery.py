@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plugin.alert import Phase, RecipientState
+from plugin.smtp.errors import Fault
 from plugin.smtp.reply import Reply
 
 # Phases in which a 5yz is about us and our relay's settings, not about the letter: somebody can mend them, and
@@ -16,29 +17,29 @@ from plugin.smtp.reply import Reply
 _ABOUT_US: frozenset[Phase] = frozenset({"connect", "greeting", "hello", "tls", "auth"})
 
 
-def classify(phase: Phase, reply: Reply | None) -> RecipientState:
-    """Return what ``reply`` in ``phase`` means for a recipient; None is a fault of the connection.
+def classify(phase: Phase, verdict: Reply | Fault | None) -> RecipientState:
+    """Return what ``verdict`` in ``phase`` means for a recipient.
 
-    ======================  =========  =========  =========  =========
-    phase                   2yz        4yz        5yz        no reply
-    ======================  =========  =========  =========  =========
-    connect ... auth        deferred   deferred   deferred   deferred
-    mail, rcpt, data        deferred   deferred   refused    deferred
-    content                 accepted   deferred   refused    deferred
-    ======================  =========  =========  =========  =========
+    ======================  =========  =========  =========  =========  ===============
+    phase                   2yz        4yz        5yz        fault      permanent fault
+    ======================  =========  =========  =========  =========  ===============
+    connect ... auth        deferred   deferred   deferred   deferred   deferred
+    mail, rcpt, data        deferred   deferred   refused    deferred   refused
+    content                 accepted   deferred   refused    deferred   refused
+    ======================  =========  =========  =========  =========  ===============
     """
-    if reply is None or phase in _ABOUT_US:
+    if verdict is None or phase in _ABOUT_US:
         return "deferred"
-    if reply.code // 100 == 5:
+    if isinstance(verdict, Fault):
+        return "refused" if verdict.permanent else "deferred"
+    if verdict.first == 5:
         return "refused"
-    if reply.code // 100 == 2 and phase == "content":
-        return "accepted"
-    return "deferred"
+    return "accepted" if verdict.first == 2 and phase == "content" else "deferred"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When to try again: after ``first_s``, each time ``factor`` longer, at most ``longest_s``, for ``max_age_s``."""
+    """Tries again: after ``first_s``, then ``factor`` times longer up to ``longest_s``, for ``max_age_s``."""
 
     first_s: float
     factor: float

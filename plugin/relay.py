@@ -64,14 +64,17 @@ class Relays:
         started_at, start = self._now(), self._clock()
         envelope = Envelope(sender=letter.sender, recipients=letter.recipients, content=letter.content)
         transcript: list[str] = []
-        for place, relay in enumerate(self._relays):
+        relay, *others = self._relays
+        delivery = self._hand_over(relay, envelope)
+        transcript += delivery.transcript
+        while delivery.relay_refused and others:
+            _log.warning(
+                "event=relay_refused relay=%s phase=%s problem=%r", relay.name, delivery.phase, _words(delivery)
+            )
+            relay, *others = others
+            transcript.append(f"= the next relay is tried: {relay.name}")
             delivery = self._hand_over(relay, envelope)
             transcript += delivery.transcript
-            if not delivery.relay_refused:
-                break
-            _log.warning("relay=%s phase=%s problem=%r", relay.name, delivery.phase, _words(delivery))
-            if place + 1 < len(self._relays):
-                transcript.append("= the next relay is tried")
         if self._report is not None:
             self._report(f"{relay.name}: {_words(delivery)}" if delivery.relay_refused else None)
         return Attempt(
@@ -110,7 +113,7 @@ def _recipients(delivery: Delivery) -> tuple[RecipientOutcome, ...]:
     return tuple(
         RecipientOutcome(
             address=one.address,
-            state=classify(one.phase, one.reply),
+            state=classify(one.phase, one.reply or one.fault),
             phase=one.phase,
             code=None if one.reply is None else one.reply.code,
             enhanced=None if one.reply is None else one.reply.enhanced,

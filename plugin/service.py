@@ -21,7 +21,7 @@ from typing import Any, Final
 from plugin import __version__
 from plugin.alert import Message, timestamp
 from plugin.bridge import Bridge
-from plugin.build import bridge_of, mqtt_settings_of, relays_of, uplink_of
+from plugin.build import bridge_of, mqtt_settings_of, relays_of, routes_of, uplink_of
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.outbox import Outbox, OutboxError
@@ -116,7 +116,7 @@ class Service:
         self._started_at = datetime.now(UTC)
 
         self._outbox = Outbox(config.outbox.path)
-        self._bridge: Bridge = bridge_of(config, self._outbox)
+        self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
         self._uplink = uplink_of(config, watch.status)
         self._lanes = [
             relays_of(config, self._uplink, watch.dialogue, self._problem_of(lane))

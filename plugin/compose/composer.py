@@ -14,19 +14,20 @@ from typing import Any, Final
 
 from plugin.alert import Alert
 from plugin.compose.files import File, check_path, collect, picture_width, shown_in_text
-from plugin.compose.headers import checked_message_id, header_section, new_message_id, parse_sender, subject_line
+from plugin.compose.headers import checked_message_id, header_section, new_message_id, subject_line
 from plugin.compose.mime import body
 from plugin.compose.rendering import Rendered, TemplateFailed, Templates, TemplateUnknown
 from plugin.compose.text import clean, size
 from plugin.compose.variables import MAX_MESSAGE_CHARS, local_time, message, rows, title, variables
-from plugin.route import Directions
+from plugin.route import Directions, parse_mailbox
 
 log = logging.getLogger("hardwire.compose")
 
 _BODY_END: Final = re.compile(r"</body\b", re.IGNORECASE)
 _NOTE_STYLE: Final = (
-    "max-width:560px;margin:0 auto;padding:12px 20px 24px;"
-    "font:13px/1.5 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;color:#8a6d1f"
+    "max-width:556px;margin:0 auto 24px;padding:10px 20px;border-radius:6px;"
+    "background-color:#fff3d1;color:#5a4300;"
+    "font:13px/1.5 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;overflow-wrap:anywhere"
 )
 
 
@@ -64,7 +65,7 @@ class Composer:
         product_version: str,
         zone: tzinfo | None = None,
     ) -> None:
-        self._sender = parse_sender(sender)
+        self._sender = parse_mailbox(sender)
         self._templates = Templates(templates_dir)
         self._allowed_dirs = tuple(allowed_dirs)
         self._max_attachment_bytes = max_attachment_bytes
@@ -191,7 +192,7 @@ def _noted_html(html: str, notes: Sequence[str]) -> str:
     """Put the notes at the end of the body, also of HTML that somebody else wrote."""
     if not notes:
         return html
-    shown = "".join(f"<p>Note: {escape(note)}</p>" for note in notes)
+    shown = "".join(f'<p style="margin:4px 0">Note: {escape(note)}</p>' for note in notes)
     foot = f'<div style="{_NOTE_STYLE}">{shown}</div>'
     ends = [found.start() for found in _BODY_END.finditer(html)]
     end = ends[-1] if ends else len(html)

@@ -23,7 +23,7 @@ READ_BYTES: Final = 1024 * 1024
 
 _TYPE: Final = re.compile(r"(?P<main>[a-z0-9][a-z0-9!#$&^_.+-]{0,62})/(?P<sub>[a-z0-9][a-z0-9!#$&^_.+-]{0,62})")
 _CHARSET: Final = re.compile(r";\s*charset=\"?(?P<charset>[A-Za-z0-9._-]{1,40})\"?", re.IGNORECASE)
-_NOT_IN_NAMES: Final = re.compile(r'["\\;<>|?*:%\x00-\x1f]')
+_NOT_IN_NAMES: Final = re.compile(r'["\\;<>|?*:%]')
 _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 # The types that mail programs show within a text.
 _SHOWN: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"})
@@ -151,28 +151,34 @@ def collect(
             continue
         max_bytes -= len(data)
         content_type = media_type(attachment.content_type, name, data)
-        given = (attachment.content_id or "").strip().removeprefix("<").removesuffix(">")
-        usable = (
-            _CONTENT_ID.fullmatch(given) is not None and len(given) <= MAX_CONTENT_ID_CHARS and given not in taken
-        )
-        if given and not usable:
-            notes.append(
-                f"attachment {name!r}: content_id cannot be used, it is not shown where the HTML wants it"
-            )
-        picture = content_type in _SHOWN
-        content_id = given if usable else f"picture{number}.{stamp}@hardwire" if picture else None
-        taken.add(content_id or "")
+        content_id = (attachment.content_id or "").strip().removeprefix("<").removesuffix(">")
+        usable = _usable(content_id) and content_id not in taken
+        if content_id and not usable:
+            notes.append(f"attachment {name!r}: content_id is taken or not valid, HTML cannot refer to it")
+        if not usable:
+            content_id = f"picture{number}.{stamp}@hardwire" if content_type in _SHOWN else ""
+        taken.add(content_id)
         files.append(
             File(
-                name=name if "." in name else name + (_TYPES.guess_extension(content_type) or ""),
+                name=_with_suffix(name, content_type),
                 content_type=content_type,
                 data=data,
                 charset=_charset(attachment.content_type, content_type, data),
-                content_id=content_id,
+                content_id=content_id or None,
                 inline=usable and content_type.startswith("image/"),
             )
         )
     return files, notes
+
+
+def _usable(content_id: str) -> bool:
+    return len(content_id) <= MAX_CONTENT_ID_CHARS and _CONTENT_ID.fullmatch(content_id) is not None
+
+
+def _with_suffix(name: str, content_type: str) -> str:
+    """Return ``name``, with a suffix by its type when it has none: mail programs open files by it."""
+    known = "." not in name and content_type != "application/octet-stream"
+    return name + (_TYPES.guess_extension(content_type) or "") if known else name
 
 
 def _octets(attachment: Attachment, allowed_dirs: Sequence[Path], max_bytes: int) -> bytes:

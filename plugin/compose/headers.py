@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from email.header import Header
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from typing import Final
 
 from plugin.alert import Alert, Priority, Severity
@@ -21,7 +21,9 @@ from plugin.compose.text import single_line, undirected
 
 MAX_SUBJECT_CHARS: Final = 200
 MAX_LINE_CHARS: Final = 78
-MAX_ID_CHARS: Final = 70
+# With "Message-ID: " in front it fits into a line of 78; from 77 octets on, some software encodes identifiers.
+MAX_ID_CHARS: Final = 66
+MAX_GIVEN_ID_CHARS: Final = 70
 MAX_TOKEN_CHARS: Final = 60
 
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@(?:[A-Za-z0-9.-]+|\[[A-Za-z0-9.:-]+\])")
@@ -38,29 +40,21 @@ _PRIORITIES: Final[dict[Priority, tuple[str, str, str]]] = {
 }
 
 
-def parse_sender(text: str) -> tuple[str, str]:
-    """Return (display name, bare address) of ``House <house@example.net>``; ValueError when it has no address."""
-    name, address = parseaddr(text)
-    if not _ADDRESS.fullmatch(address):
-        raise ValueError(f"sender: {text!r} has no ASCII address; write for example: House <house@example.net>")
-    return single_line(name, MAX_SUBJECT_CHARS), address
-
-
 def subject_line(text: str) -> str:
     """Return ``text`` as a subject: one line, at most 200 characters, no control characters."""
     return single_line(undirected(text), MAX_SUBJECT_CHARS)
 
 
 def new_message_id(sender: str) -> str:
-    """Return a new Message-ID (RFC 5322 §3.6.4) below the domain of ``sender``, at most 70 octets."""
+    """Return a new Message-ID (RFC 5322 §3.6.4) below the domain of ``sender``, at most 66 octets."""
     return f"<{uuid.uuid4().hex}@{id_domain(sender)}>"
 
 
 def checked_message_id(text: str) -> str:
-    """Return ``text`` in angle brackets; ValueError when it is no Message-ID, or longer than a header line."""
+    """Return ``text`` in angle brackets; ValueError when it is no Message-ID of at most 70 octets."""
     given = text if text.startswith("<") else f"<{text}>"
-    if not _MESSAGE_ID.fullmatch(given) or len(given) > MAX_LINE_CHARS - len(" "):
-        raise ValueError(f"{text!r} is not a Message-ID (RFC 5322 §3.6.4) of at most {MAX_LINE_CHARS - 1} octets")
+    if not _MESSAGE_ID.fullmatch(given) or len(given) > MAX_GIVEN_ID_CHARS:
+        raise ValueError(f"{text!r} is not a Message-ID (RFC 5322 §3.6.4) of at most {MAX_GIVEN_ID_CHARS} octets")
     return given
 
 
@@ -71,7 +65,7 @@ def thread_id(key: str, sender: str) -> str:
 
 
 def id_domain(sender: str) -> str:
-    """Return the right side for identifiers: the sender's domain, or its last labels that fit into 70 octets."""
+    """Return the right side for identifiers: the sender's domain, or as many of its last labels as fit."""
     domain = sender.rpartition("@")[2]
     room = MAX_ID_CHARS - len("<@>") - 32  # a UUID in hexadecimal; a thread's left side has 31
     while len(domain) > room and "." in domain and not domain.startswith("["):
@@ -106,10 +100,7 @@ def header_section(
         ("To", _addresses("To", to) or (None if cc else "undisclosed-recipients:;")),
         ("Cc", _addresses("Cc", cc)),
         ("Subject", _phrase(subject, "Subject")),
-        (
-            "Message-ID",
-            f"\r\n {identifier}" if len(identifier) > MAX_LINE_CHARS - len("Message-ID: ") else identifier,
-        ),
+        ("Message-ID", identifier),
         ("In-Reply-To", thread),
         ("References", thread),
         ("Auto-Submitted", "auto-generated"),
@@ -126,8 +117,9 @@ def header_section(
 
 
 def _phrase(text: str, name: str) -> str:
-    """Encode unstructured text (RFC 2047); what looks like an encoded word already is encoded once more."""
-    charset = "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
+    """Encode unstructured text (RFC 2047), also what looks like an encoded word, or is too long to be folded."""
+    plain = text.isascii() and "=?" not in text and max(map(len, text.split())) <= MAX_TOKEN_CHARS
+    charset = "us-ascii" if plain else "utf-8"
     return Header(text, charset, maxlinelen=MAX_LINE_CHARS - 2, header_name=name).encode(linesep="\r\n")
 
 

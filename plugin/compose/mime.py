@@ -14,6 +14,7 @@ A multipart of one part is left out.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from email.message import MIMEPart
 from email.policy import SMTP
@@ -48,7 +49,9 @@ def body(text: str, html: str | None, files: Sequence[File], *, seed: str) -> by
 
 def refers(html: str, content_id: str | None) -> bool:
     """Tell whether ``html`` shows the part with this Content-ID (RFC 2392)."""
-    return content_id is not None and f"cid:{content_id}" in html
+    return (
+        content_id is not None and re.search(f"cid:{re.escape(content_id)}(?![A-Za-z0-9._@+-])", html) is not None
+    )
 
 
 def _text(text: str, subtype: str) -> MIMEPart:

@@ -179,3 +179,8 @@ def _place(error: BaseException, name: str) -> tuple[str, int | None]:
             place = (path.name, trace.tb_lineno)
         trace = trace.tb_next
     return place
+
+
+def template_names(templates_dir: Path | None) -> list[str]:
+    """Return the names of all templates, the product's and those in ``templates_dir``, sorted."""
+    return Templates(templates_dir).names()

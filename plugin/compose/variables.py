@@ -110,7 +110,7 @@ def _row(key: str, value: Any) -> Row:
     try:
         lines = list(islice(_lines(value, 0), MAX_VALUE_LINES + 1))
     except (RecursionError, ValueError):  # ValueError: an integer of thousands of digits
-        lines = ["(nested too deeply to be shown)"]
+        lines = ["(too deeply nested, or too long, to be shown)"]
     if len(lines) > MAX_VALUE_LINES:
         lines[MAX_VALUE_LINES:] = [ELLIPSIS]
     shown = clean(shorten("\n".join(lines), MAX_VALUE_CHARS)).strip("\n")

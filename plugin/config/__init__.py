@@ -1,0 +1,42 @@
+"""The configuration: one YAML file becomes frozen models, or an error that names every fault with its place."""
+
+from plugin.config.faults import ConfigError, Fault
+from plugin.config.loading import load
+from plugin.config.model import (
+    Attachments,
+    Chip,
+    Config,
+    HomeAssistant,
+    Keep,
+    Limits,
+    Mqtt,
+    MqttTls,
+    Outbox,
+    Relay,
+    Retry,
+    RouteSettings,
+    StaticNetwork,
+    Topics,
+    schema_keys,
+)
+
+__all__ = [
+    "Attachments",
+    "Chip",
+    "Config",
+    "ConfigError",
+    "Fault",
+    "HomeAssistant",
+    "Keep",
+    "Limits",
+    "Mqtt",
+    "MqttTls",
+    "Outbox",
+    "Relay",
+    "Retry",
+    "RouteSettings",
+    "StaticNetwork",
+    "Topics",
+    "load",
+    "schema_keys",
+]

@@ -22,6 +22,7 @@ from plugin.route import quoted
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000
+MIN_SECRET_CHARS: Final = 5
 SECRETS_FILE: Final = "secrets.yaml"
 
 _YAML = "tag:yaml.org,2002:"
@@ -55,8 +56,10 @@ class Document:
 
     def fault(self, path: KeyPath, text: str) -> Fault:
         """Return a fault at ``path``, with no hidden text in it."""
-        for secret in self.hidden:
+        for secret in self.hidden - {""}:
             text = text.replace(quoted(secret), "the value")
+            if len(secret) >= MIN_SECRET_CHARS:  # a shorter one stands in half of all words
+                text = text.replace(secret, "…")
         return Fault(file=self.file, line=self.line(path), key=dotted(path), text=text)
 
 
@@ -146,6 +149,10 @@ def _compose(document: Document) -> Node | None:
     return None
 
 
+def _shown(node: Node) -> str:
+    return quoted(node.tag.replace(_YAML, "!!", 1))
+
+
 def _note_syntax(document: Document, line: int, problem: str) -> None:
     document.faults.append(Fault(file=document.file, line=line, key="", text=f"this is no YAML: {problem}"))
 
@@ -175,12 +182,12 @@ class _Tags:
                 _Builder(document, None).build_root(root)
             self._faults += document.faults
             self._secrets = document.data if isinstance(document.data, dict) else {}
-        value = self._secrets.get(name)
-        if value is None:
+        if name not in self._secrets:
             near = did_you_mean(name, self._secrets)
             raise ValueError(f"{SECRETS_FILE} beside this file has no {name}{near}; add a line `{name}: …` to it")
+        value = self._secrets[name]
         if not isinstance(value, str):
-            raise ValueError(f"{name} in {SECRETS_FILE} is no text")  # noqa: TRY004
+            raise ValueError(f"{name} in {SECRETS_FILE} is no text")  # noqa: TRY004 - it becomes a fault
         return value
 
     def _env(self, name: str) -> str:
@@ -236,7 +243,7 @@ class _Builder:
         if len(self._open) > MAX_DEPTH:
             raise _TooLargeError(f"nested more than {MAX_DEPTH} levels deep, aliases written out")
         if node.tag not in (f"{_YAML}map", f"{_YAML}seq"):
-            return self._note(path, node, f"the tag {quoted(node.tag)} cannot stand before a list or a mapping")
+            return self._note(path, node, f"the tag {_shown(node)} cannot stand before a list or a mapping")
         self._open.add(id(node))
         try:
             return self._sequence(node, path) if isinstance(node, SequenceNode) else self._mapping(node, path)
@@ -289,11 +296,11 @@ class _Builder:
             value = self._value(node)
         except ValueError as error:
             return self._note(path, node, str(error))
-        if isinstance(value, str):
-            if any("\ud800" <= char <= "\udfff" for char in value):
-                return self._note(path, node, "a surrogate (\\ud800 to \\udfff) is no character")
-            if value and (path[-1:] == ("password",) or node.tag not in _SCALARS):
-                self._document.hidden.add(value)
+        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            return self._note(path, node, "a surrogate (\\ud800 to \\udfff) is no character")
+        is_password = path[-1:] == ("password",)
+        if is_password or node.tag not in _SCALARS:
+            self._document.hidden |= {str(value), node.value} if is_password else {str(value)}
         return value
 
     def _value(self, node: ScalarNode) -> Any:
@@ -306,7 +313,7 @@ class _Builder:
             known = (
                 f"{SECRETS_FILE} takes none" if self._tags is None else f"there are {', '.join(self._tags.known)}"
             )
-            raise ValueError(f"the tag {quoted(node.tag)} is not known: {known}")
+            raise ValueError(f"the tag {_shown(node)} is not known: {known}")
         if self._tags is None and node.tag != f"{_YAML}null":
             return node.value
         try:

@@ -11,6 +11,8 @@ from typing import Final
 KeyPath = tuple[str | int, ...]
 
 MAX_FAULTS: Final = 100
+MAX_WORD_CHARS: Final = 60
+MAX_KNOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +24,15 @@ class Fault:
     key: str
     text: str
 
-    def __str__(self) -> str:
-        """Return ``file:line: key: sentence``, as editors and terminals follow it."""
+    @property
+    def place(self) -> str:
+        """Where it is: ``file:line: key``, as editors and terminals follow it."""
         place = f"{self.file}:{self.line}" if self.line is not None else str(self.file)
-        return f"{place}: {self.key}: {self.text}" if self.key else f"{place}: {self.text}"
+        return f"{place}: {self.key}" if self.key else place
+
+    def __str__(self) -> str:
+        """Return ``file:line: key: sentence``."""
+        return f"{self.place}: {self.text}"
 
 
 class ConfigError(Exception):
@@ -58,7 +65,7 @@ def dotted(path: KeyPath) -> str:
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return " (did you mean x?)" for the nearest of ``known``, or nothing."""
-    if len(word) > 100:  # difflib takes quadratic time
+    if len(word) > MAX_WORD_CHARS or len(known) > MAX_KNOWN:  # difflib is slow, and a file may have many faults
         return ""
     near = get_close_matches(word, known, n=1)
     return f" (did you mean {near[0]}?)" if near else ""

@@ -7,11 +7,11 @@ must be together, and what this version refuses, is said in ``plugin.config.chec
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from plugin.alert import Severity
 from plugin.config.faults import Fault
@@ -22,6 +22,7 @@ from plugin.config.values import (
     ClientId,
     Duration,
     ExistingFile,
+    Factor,
     HeloName,
     Host,
     Interface,
@@ -33,13 +34,13 @@ from plugin.config.values import (
     Patterns,
     Port,
     RelativePath,
+    Secret,
     Size,
     TemplateName,
     Text,
     TopicFilter,
     TopicPrefix,
 )
-from plugin.route import Route, Routing
 from plugin.route.routing import DEFAULT_MAX_RECIPIENTS, DEFAULT_TEMPLATE
 
 Security = Literal["tls", "starttls", "none"]
@@ -47,7 +48,7 @@ Auth = Literal["required", "preferred", "none"]
 
 MQTT_PORT: Final = 1883
 MQTT_TLS_PORT: Final = 8883
-SMTP_PORTS: Final[dict[Any, int]] = {"tls": 465, "starttls": 587, "none": 25}
+SMTP_PORTS: Final[dict[str, int]] = {"tls": 465, "starttls": 587, "none": 25}
 MAX_MQTT_PAYLOAD_BYTES: Final = 268_435_455  # MQTT 5 §2.1.4: the largest Remaining Length
 
 
@@ -84,7 +85,7 @@ class Mqtt(Section):
     host: Host = "127.0.0.1"
     port: Port = MQTT_PORT
     username: Text | None = None
-    password: SecretStr | None = None
+    password: Secret | None = None
     protocol: Literal["5", "3.1.1"] = "5"
     client_id: ClientId = "hardwire"
     shared_group: ClientId | None = None
@@ -127,7 +128,8 @@ def _network(value: Any) -> Any:
     if value in ("host", "dhcp"):  # dhcp is refused in plugin.config.checks
         return None
     if isinstance(value, str):
-        raise ValueError("is no network: write host, or {address: 192.168.1.50/24, gateway: 192.168.1.1}")
+        text = "is no network: write host, or {address: 192.168.1.50/24, gateway: 192.168.1.1}"
+        raise ValueError(text)  # noqa: TRY004 - pydantic makes a fault of a ValueError alone
     return value
 
 
@@ -148,24 +150,23 @@ class Relay(Section):
     """One mail server; ``auth`` and ``port`` have their defaults filled in."""
 
     host: Host
-    port: Port = 0  # never seen: filled() gives each security its port
+    port: Port = SMTP_PORTS["starttls"]
     security: Security = "starttls"
     ca_file: ExistingFile | None = None
     verify: bool = True
     auth: Auth = "none"
     username: Text | None = None
-    password: SecretStr | None = None
+    password: Secret | None = None
     greeting: Literal["auto", "helo"] = "auto"
     helo_name: HeloName | None = None
     eager: bool = False
-    connect_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = Field(30.0, alias="connect_timeout")
+    connect_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = Field(default=30.0, alias="connect_timeout")
 
     @classmethod
     def filled(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Port 465 speaks TLS at once; every security has its port; a username is there to be used."""
-        data.setdefault("security", "tls" if data.get("port") == SMTP_PORTS["tls"] else "starttls")
-        security = data["security"]
-        data.setdefault("port", SMTP_PORTS.get(security, 587) if isinstance(security, str) else 587)
+        data.setdefault("security", "tls" if str(data.get("port")) == "465" else "starttls")
+        data.setdefault("port", SMTP_PORTS.get(str(data["security"]), SMTP_PORTS["starttls"]))
         data.setdefault("auth", "required" if "username" in data else "none")
         return data
 
@@ -185,23 +186,23 @@ class RouteSettings(Section):
 class Retry(Section):
     """The wait before the second attempt, what it is multiplied by each time, and where it ends."""
 
-    first_s: Annotated[Duration, Field(gt=0, le=86_400)] = Field(10.0, alias="first")
-    factor: Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)] = 2.0
-    longest_s: Annotated[Duration, Field(gt=0, le=604_800)] = Field(900.0, alias="longest")
+    first_s: Annotated[Duration, Field(gt=0, le=86_400)] = Field(default=10.0, alias="first")
+    factor: Factor = 2.0
+    longest_s: Annotated[Duration, Field(gt=0, le=604_800)] = Field(default=900.0, alias="longest")
 
 
 class Keep(Section):
     """How long settled alerts stay to be looked up, and how many at most."""
 
-    age_s: Annotated[Duration, Field(ge=0, le=315_360_000)] = Field(30 * 86_400.0, alias="age")
+    age_s: Annotated[Duration, Field(ge=0, le=315_360_000)] = Field(default=30 * 86_400.0, alias="age")
     alerts: Annotated[Number, Field(ge=0, le=10_000_000)] = 10_000
 
 
 class Outbox(Section):
     """The durable queue."""
 
-    path: RelativePath = Field(Path("hardwire.db"), validate_default=True)
-    max_age_s: Annotated[Duration, Field(gt=0, le=31_536_000)] = Field(86_400.0, alias="max_age")
+    path: RelativePath = Field(default=Path("hardwire.db"), validate_default=True)
+    max_age_s: Annotated[Duration, Field(gt=0, le=31_536_000)] = Field(default=86_400.0, alias="max_age")
     retry: Retry = Field(default_factory=Retry)
     keep: Keep = Field(default_factory=Keep)
 
@@ -225,3 +226,67 @@ class HomeAssistant(Section):
 
     discovery: bool = False
     prefix: TopicPrefix = "homeassistant"
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    mqtt: Mqtt = Field(default_factory=Mqtt)
+    topics: Topics = Field(default_factory=Topics)
+    chip: Chip = Field(default_factory=Chip)
+    relays: Annotated[tuple[Relay, ...], Field(min_length=1, max_length=20)]
+    sender: Mailbox
+    recipients: dict[str, Names] = Field(default_factory=dict)
+    allow_recipients: Patterns = ()
+    routes: Annotated[tuple[RouteSettings, ...], Field(min_length=1, max_length=1000)]
+    templates_dir: RelativePath | None = None
+    outbox: Outbox
+    attachments: Attachments = Field(default_factory=Attachments)
+    limits: Limits = Field(default_factory=Limits)
+    home_assistant: HomeAssistant = Field(default_factory=HomeAssistant)
+
+    _warnings: tuple[Fault, ...] = PrivateAttr(default=())
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @classmethod
+    def filled(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Let an outbox of which nothing is said have its place beside the configuration file too."""
+        data.setdefault("outbox", {})
+        return data
+
+    @property
+    def warnings(self) -> tuple[Fault, ...]:
+        """What the user should know, with its place, although the configuration can be used."""
+        return self._warnings
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the configuration file, absolute."""
+        return self._folder
+
+    def read_from(self, folder: Path, warnings: tuple[Fault, ...]) -> Config:
+        """Return this configuration with where it was read and what was noticed."""
+        copy = self.model_copy()
+        copy._folder, copy._warnings = folder, warnings  # noqa: SLF001 - it is of this very class
+        return copy
+
+
+def schema_keys() -> list[str]:
+    """Return every key of the configuration, dotted, in order: ``mqtt``, ``mqtt.host``, … ``relays[].host`` …."""
+    return list(_keys(Config, ""))
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        yield key
+        for inner, listed in _sections(field.annotation):
+            yield from _keys(inner, f"{key}[]." if listed else f"{key}.")
+
+
+def _sections(annotation: Any, *, listed: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
+    """Yield the models in ``annotation``, each with whether it stands in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, listed
+    for inner in get_args(annotation):
+        yield from _sections(inner, listed=listed or get_origin(annotation) is tuple)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from plugin.route import check_filter, check_pattern, parse_mailbox
 
@@ -65,7 +65,9 @@ def parse_mac(value: str) -> str:
         raise ValueError('is no MAC address: write six octets in quotes, such as "02:08:dc:01:02:03"')
     mac = value.lower().replace("-", ":")
     if int(mac[:2], 16) & 1:
-        raise ValueError("has an odd first octet, which makes it a group address that switches drop: begin with 02")
+        raise ValueError(
+            "has an odd first octet, which makes it a group address that switches drop: begin with 02"
+        )
     if mac == "00:00:00:00:00:00":
         raise ValueError("is no MAC address of a station: begin with 02")
     return mac
@@ -167,7 +169,9 @@ def _client_id(value: str) -> str:
 
 def _helo_name(value: str) -> str:
     if not _HELO_NAME.fullmatch(value):
-        raise ValueError("is no name for EHLO: write a host name, or an address in brackets such as [192.168.1.50]")
+        raise ValueError(
+            "is no name for EHLO: write a host name, or an address in brackets such as [192.168.1.50]"
+        )
     return value
 
 
@@ -178,7 +182,7 @@ def _template(value: str) -> str:
 
 
 def _below_folder(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str | Path) or "\0" in str(value) or not str(value):
         raise ValueError("is no path")
     return info.context[FOLDER] / value if info.context else Path(value)
 
@@ -193,9 +197,15 @@ def _existing(value: Path) -> Path:
     return value
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic turns ValueError into a fault
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # pydantic takes true for 1
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic makes a fault of a ValueError alone
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if "\0" in value.get_secret_value():
+        raise ValueError("must not contain NUL")  # RFC 4616 §2
     return value
 
 
@@ -213,8 +223,10 @@ Mailbox = Annotated[str, AfterValidator(_mailbox)]
 TemplateName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_template)]
 TopicFilter = Annotated[str, AfterValidator(_topic_filter)]
 TopicPrefix = Annotated[str, AfterValidator(_topic_prefix)]
-Number = Annotated[int, BeforeValidator(_whole)]
-Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=65_535)]
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096), AfterValidator(_secret)]
+Factor = Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)]
+Number = Annotated[int, BeforeValidator(_number)]
+Port = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_535)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Address = Annotated[IPv4Address, BeforeValidator(parse_ipv4)]

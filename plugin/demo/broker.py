@@ -48,8 +48,8 @@ class _Server(Protocol):
 class Broker:
     """A running broker; a context manager. ``stop`` and ``start`` interrupt it, ``close`` ends it for good.
 
-    ``port`` takes clients that speak ``protocol``; ``port_for`` knows the port of each MQTT version. With ``users``
-    (name -> password) nobody else is let in. Raises BrokerError if it does not come up within ten seconds.
+    ``port`` takes clients that speak ``protocol``; ``port_for`` knows the port of each MQTT version. With
+    ``users`` (name -> password) nobody else is let in. Raises BrokerError if it is not up within ten seconds.
     """
 
     host: Final = LOOPBACK

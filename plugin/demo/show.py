@@ -332,6 +332,6 @@ def _page(content: bytes) -> str:
     for part in mail.walk():
         identity = (part["Content-ID"] or "").strip("<>")
         if identity:
-            data = base64.b64encode(part.get_payload(decode=True)).decode()
+            data = base64.b64encode(part.get_content()).decode()
             html = html.replace(f"cid:{identity}", f"data:{part.get_content_type()};base64,{data}")
     return str(html)

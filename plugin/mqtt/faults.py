@@ -21,7 +21,7 @@ UNSPECIFIED_ERROR: Final = 0x80
 PROTOCOL_ERRORS: Final = frozenset({0x81, 0x82})
 
 TRANSIENT: Final = frozenset({0x80, 0x83, 0x97})
-"""Reason codes of a PUBACK that may be another one next time: unspecified, implementation specific, quota exceeded."""
+"""Reason codes of a PUBACK that may differ next time: unspecified, implementation specific, quota exceeded."""
 
 _REMEDIES: Final = {
     0x84: "set mqtt.protocol to the version it speaks",
@@ -91,8 +91,9 @@ def lost(code: int, stage: Stage, settings: Settings) -> str:
         return incomprehensible(settings)
     if stage == "CONNECT":
         return (
-            f"the broker closed the connection instead of answering CONNECT: does it speak MQTT {settings.protocol}"
-            f"{' without TLS' if settings.tls is None else ''}, and does it know mqtt.username and mqtt.password?"
+            "the broker closed the connection instead of answering CONNECT: does it speak MQTT "
+            f"{settings.protocol}{' without TLS' if settings.tls is None else ''}, and does it know mqtt.username "
+            "and mqtt.password?"
         )
     return "the broker closed the connection"
 
@@ -105,8 +106,8 @@ def incomprehensible(settings: Settings) -> str:
 def cut_off_repeatedly(settings: Settings, times: int) -> str:
     """Say that the broker ended ``times`` connections in a row soon after they were made, without a reason."""
     return (
-        f"the broker closes the connection each time soon after it is made ({times} times or more): is another program "
-        f"connected with the same client id, {settings.client_id!r}?"
+        f"the broker closes the connection each time soon after it is made ({times} times or more): is another "
+        f"program connected with the same client id, {settings.client_id!r}?"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is still to be published: a queue that any thread may fill, bounded where nobody counts."""
+"""What is to be published: the queue that any thread may fill, and what is on the way to the broker."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from plugin.mqtt.settings import MAX_STRING_BYTES, is_topic
 
 MAX_UNTRACKED: Final = 100
 """Publications without a token that may wait; the oldest goes when there are more."""
+WINDOW: Final = 20
+"""PUBLISH packets on the way at a time; fewer where the broker's Receive Maximum says so (MQTT 5 §3.2.2.3.3)."""
+HOLD_S: Final = 5.0
+"""How long nothing is published after the broker refused something for the time being."""
 MAX_PACKET_BYTES: Final = 268_435_455
 """The largest packet of MQTT itself (MQTT 5 §1.5.5)."""
 
@@ -42,11 +46,18 @@ class Publication:
 
 
 class Outgoing:
-    """First in, first out; thread-safe."""
+    """First in, first out, at most a window of them on the way. ``add`` is for any thread, the rest for one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[Publication] = deque()
+        self._on_the_way: dict[int, Publication] = {}
+        self._window = WINDOW
+        self.hold_until = 0.0
+
+    def __bool__(self) -> bool:
+        """Tell whether anything waits or is on the way."""
+        return bool(self._waiting or self._on_the_way)
 
     def add(self, new: Publication) -> None:
         """Let ``new`` wait for its turn.
@@ -58,8 +69,7 @@ class Outgoing:
             if new.token is None:
                 untracked = [one for one in self._waiting if one.token is None]
                 older = [one for one in untracked if new.retain and one.retain and one.topic == new.topic]
-                surplus = older or untracked[: max(0, len(untracked) + 1 - MAX_UNTRACKED)]
-                for one in surplus:
+                for one in older or untracked[: max(0, len(untracked) + 1 - MAX_UNTRACKED)]:
                     self._waiting.remove(one)
             self._waiting.append(new)
 
@@ -68,10 +78,35 @@ class Outgoing:
         with self._lock:
             self._waiting.extendleft(reversed(tuple(publications)))
 
-    def take(self) -> Publication | None:
-        """Remove and return the next one, or None."""
+    def narrow(self, receive_maximum: int) -> bool:
+        """Keep to the Receive Maximum of a new connection.
+
+        Returns True if more than that is on the way already: all of it waits again then, and whoever has sent it
+        must forget it.
+        """
+        self._window = min(WINDOW, receive_maximum)
+        too_much = len(self._on_the_way) > self._window
+        if too_much:
+            self.put_first(self._on_the_way.values())
+            self._on_the_way.clear()
+        return too_much
+
+    def take(self, now: float) -> Publication | None:
+        """Remove and return what may be sent now (``time.monotonic``), or None."""
+        if now < self.hold_until or len(self._on_the_way) >= self._window:
+            return None
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def sent(self, packet_id: int, one: Publication) -> None:
+        """Note that ``one`` is on the way."""
+        self._on_the_way[packet_id] = one
+
+    def answered(self, packet_id: int) -> Publication | None:
+        """Return what the PUBACK with ``packet_id`` is for, which is on the way no more; None if nothing is."""
+        return self._on_the_way.pop(packet_id, None)
+
+    def put_off(self, one: Publication, now: float) -> None:
+        """Let ``one``, which the broker cannot take for the time being, be the next in HOLD_S."""
+        self.hold_until = now + HOLD_S
+        self.put_first([one])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage
-from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -40,7 +40,7 @@ def new_client(settings: Settings) -> Client:
         client.tls_set_context(settings.tls.context())
     properties = None
     if five:
-        properties = PahoProperties(PacketTypes.CONNECT)
+        properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = settings.session_expiry_s
         properties.ReceiveMaximum = settings.receive_maximum
     client.connect_async(
@@ -63,7 +63,7 @@ def subscribe(client: Client, settings: Settings) -> int | None:
 
 
 def message_of(received: MQTTMessage, connection: int) -> Message:
-    """Return ``received`` as a value of ours, its properties bounded; raises UnicodeDecodeError for a broken topic."""
+    """Return ``received`` as our value, its properties bounded; UnicodeDecodeError if the topic is not UTF-8."""
     return Message(
         topic=received.topic,
         payload=bytes(received.payload),
@@ -94,7 +94,7 @@ def publish_properties(publication: Publication, settings: Settings) -> PahoProp
     """Return the properties that ``publication`` goes out with; MQTT 3.1.1 has none."""
     if publication.correlation is None or settings.protocol != "5":
         return None
-    properties = PahoProperties(PacketTypes.PUBLISH)
+    properties = PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.CorrelationData = publication.correlation
     return properties
 

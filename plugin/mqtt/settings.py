@@ -132,8 +132,8 @@ def is_topic(text: str) -> bool:
 def backoff_s(failures: int, settings: Settings, random: float) -> float:
     """Return the delay before the next attempt, after ``failures`` (1 or more) in a row.
 
-    It doubles from ``reconnect_first_s`` up to ``reconnect_longest_s``; up to a quarter less by ``random`` (0 to 1),
-    so that the clients of a broker that comes back do not all come at once.
+    It doubles from ``reconnect_first_s`` up to ``reconnect_longest_s``, less up to a quarter by ``random`` (0 to
+    1), so that the clients of a broker that comes back do not all come at once.
     """
-    doubled = settings.reconnect_first_s * 2 ** min(failures - 1, 30)
+    doubled = settings.reconnect_first_s * 2.0 ** min(failures - 1, 30)
     return min(doubled, settings.reconnect_longest_s) * (1 - _JITTER * random)

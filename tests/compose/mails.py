@@ -5,13 +5,12 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from typing import Any, cast
-from zoneinfo import ZoneInfo
+from typing import Any
 
 from plugin.alert import Alert
 from plugin.compose import Composer, Sealed
@@ -19,6 +18,7 @@ from plugin.route import Directions
 
 RECEIVED = datetime(2026, 11, 23, 17, 26, 5, 123000, tzinfo=UTC)
 DATE = datetime(2026, 11, 23, 17, 26, 6, tzinfo=UTC)
+CET = timezone(timedelta(hours=1), "CET")
 MESSAGE_ID = "<0123456789abcdef@example.net>"
 ALERT = Alert(
     id="7f3a",
@@ -44,12 +44,14 @@ def composer(templates_dir: Path | None = None, **changes: Any) -> Composer:
         "sender": "House <house@example.net>",
         "max_attachment_bytes": 10 * 1024 * 1024,
         "product_version": "1.2.3",
-        "zone": ZoneInfo("Europe/Berlin"),
+        "zone": CET,
     }
     return Composer(templates_dir=templates_dir, **{**given, **changes})
 
 
-def seal(given: Alert, *, templates_dir: Path | None = None, way: Directions = DIRECTIONS, **changes: Any) -> Sealed:
+def seal(
+    given: Alert, *, templates_dir: Path | None = None, way: Directions = DIRECTIONS, **changes: Any
+) -> Sealed:
     return composer(templates_dir, **changes).seal(given, way, date=DATE, message_id=MESSAGE_ID)
 
 
@@ -62,10 +64,10 @@ def read(sealed: Sealed) -> EmailMessage:
     lines = content.split(b"\r\n")
     assert not [line for line in lines if b"\r" in line or b"\n" in line], "a bare CR or LF"
     assert max(len(line) for line in lines) <= 998
-    mail = cast(EmailMessage, message_from_bytes(content, policy=SMTP))
+    mail = message_from_bytes(content, policy=SMTP)
     for part in mail.walk():
         assert not part.defects
-        for _, value in part.items():
+        for value in part.values():
             assert not [fault for fault in value.defects if "encoded" in str(fault)]
     return mail
 
@@ -92,4 +94,6 @@ def png(width: int = 1, height: int = 1) -> bytes:
 
     rows = (b"\0" + b"\x80\x10\x10" * width) * height
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )

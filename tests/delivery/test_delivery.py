@@ -8,20 +8,21 @@ import pytest
 
 from plugin.alert import Phase, RecipientState
 from plugin.delivery import Schedule, classify
+from plugin.smtp.errors import Fault
 from plugin.smtp.reply import Reply
 
 D, R, A = "deferred", "refused", "accepted"
-#               no reply, 2yz, 4yz, 5yz
-TABLE: dict[Phase, tuple[str, str, str, str]] = {
-    "connect": (D, D, D, D),
-    "greeting": (D, D, D, D),
-    "hello": (D, D, D, D),
-    "tls": (D, D, D, D),
-    "auth": (D, D, D, D),
-    "mail": (D, D, D, R),
-    "rcpt": (D, D, D, R),
-    "data": (D, D, D, R),
-    "content": (D, A, D, R),
+#               nothing, 2yz, 4yz, 5yz, a fault, a permanent fault
+TABLE: dict[Phase, tuple[str, ...]] = {
+    "connect": (D, D, D, D, D, D),
+    "greeting": (D, D, D, D, D, D),
+    "hello": (D, D, D, D, D, D),
+    "tls": (D, D, D, D, D, D),
+    "auth": (D, D, D, D, D, D),
+    "mail": (D, D, D, R, D, R),
+    "rcpt": (D, D, D, R, D, R),
+    "data": (D, D, D, R, D, R),
+    "content": (D, A, D, R, D, R),
 }
 
 
@@ -37,6 +38,7 @@ def test_the_table_has_every_phase_of_smtp() -> None:
 def test_each_phase(phase: Phase) -> None:
     got: list[RecipientState] = [classify(phase, None)]
     got += [classify(phase, reply(code)) for code in (250, 450, 550)]
+    got += [classify(phase, Fault(kind="lost", text="x")), classify(phase, Fault(kind="size", text="x"))]
     assert tuple(got) == TABLE[phase]
 
 

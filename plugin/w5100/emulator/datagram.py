@@ -63,7 +63,7 @@ class DatagramEngine:
         if self._hung:
             return
         state.take_over(reg.Sn_DIPR, reg.Sn_DPORT)
-        if command == Command.SEND_MAC:
+        if command == Command.SEND_MAC or state.mode & SocketMode.MULTI:
             state.take_over(reg.Sn_DHAR)
         else:
             state.store(reg.Sn_DHAR, hardware_address(state.destination[0]))
@@ -75,7 +75,7 @@ class DatagramEngine:
         self._send()
 
     def _send(self) -> None:
-        """Send [TX_RD, TX_WR): UDP in pieces of the MSS; an IPRAW datagram beyond the MSS is dropped, with SEND_OK."""
+        """Send [TX_RD, TX_WR): UDP in pieces of the MSS; IPRAW beyond the MSS is dropped, yet SEND_OK comes."""
         state = self._state
         mss = state.word(reg.Sn_MSSR)
         if self._raw and state.tx_pending > mss:
@@ -143,8 +143,10 @@ class DatagramEngine:
         return False
 
     def _take_errors(self) -> None:
-        if self._kernel is not None and not self._raw:
-            for address, port in net.unreachable_ports(self._kernel):
+        if self._kernel is None:
+            return
+        for address, port in net.unreachable_ports(self._kernel):
+            if not self._raw:
                 self._around.common.report_unreachable(socket.inet_aton(address), port)
 
     def _receive(self, kernel: socket.socket) -> None:
@@ -158,7 +160,7 @@ class DatagramEngine:
                 self.deliver(socket.inet_aton(address), port, payload)
 
     def deliver(self, address: bytes, port: int, payload: bytes) -> None:
-        """Store a datagram behind its header (UDP 8 octets, IPRAW 6 without the port); one that does not fit is lost."""
+        """Store a datagram behind its header: 8 octets, in IPRAW 6 without the port. What does not fit is lost."""
         source = address if self._raw else address + port.to_bytes(2, "big")
         packet = source + len(payload).to_bytes(2, "big") + payload
         if len(packet) <= self._state.rx_free:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from plugin.w5100 import registers as reg
 from plugin.w5100.bus import FRAME_BYTES, READ, WRITE
@@ -22,7 +24,6 @@ from plugin.w5100.emulator.sockets import HardwareSocket
 from plugin.w5100.emulator.state import Surroundings
 from plugin.w5100.errors import BusError
 
-SIXTEEN_BITS: Final = 16
 MEMORY_START: Final = reg.TX_BASE
 MEMORY_END: Final = reg.RX_BASE + reg.MEMORY_BYTES
 COMMON_OR_SOCKET: Final = 0x0400  # A10 of an address below the memory
@@ -32,6 +33,10 @@ ROUNDS: Final = 8
 # ICMP messages are echoed right up to this many octets; beyond, each octet is the size less 12 (silicon's fault).
 PING_GOOD_BYTES: Final = 119
 PING_FILL_OFFSET: Final = 12
+LONGEST_SLEEP_S: Final = 60.0
+# A connected pair: who sleeps watches the first end, who wakes him writes to the second.
+Waker: TypeAlias = tuple[socket.socket, socket.socket]
+WAKE_BYTES: Final = 4096
 
 
 class Emulator:
@@ -62,8 +67,9 @@ class Emulator:
             initial_sequence=initial_sequence or (lambda: secrets.randbits(32)),
         )
         self._sockets = [HardwareSocket(number, self._memory, around) for number in range(reg.SOCKETS)]
-        self._sleepers: list[tuple[socket.socket, socket.socket]] = []
-        self._idle_wakers: list[tuple[socket.socket, socket.socket]] = []
+        self._slept_on: object = None
+        self._sleepers: list[Waker] = []
+        self._idle_wakers: list[Waker] = []
         self._reset()
 
     # --- the bus ----------------------------------------------------------------------------------------
@@ -80,8 +86,10 @@ class Emulator:
         frames = bytes(frames)
         with self._lock:
             self._check_open()
-            received = self._exchange(frames, frame_bytes) if not self._faults else self._faulty(frames, frame_bytes)
-            self._wake_sleepers()
+            received = (
+                self._exchange(frames, frame_bytes) if not self._faults else self._faulty(frames, frame_bytes)
+            )
+            self._wake_if_changed()
             return received
 
     def _faulty(self, frames: bytes, frame_bytes: int) -> bytes:
@@ -155,11 +163,12 @@ class Emulator:
                     self._check_open()
                     _drain(waker[0])
                     self._service()
+                    self._wake_if_changed(but=waker)
                     if self.interrupt_asserted:
                         return True
-                    watched = [*self._watched(), (waker[0], WAKE_EVENTS)]
+                    watched = [*self._watched(), (waker[0], select.POLLIN)]
                     remaining_s = deadline - time.monotonic()
-                    sleep_s = min([remaining_s, *self._timers_s()])
+                    sleep_s = min([LONGEST_SLEEP_S, remaining_s, *self._timers_s()])
                 if remaining_s <= 0:
                     return False
                 poll(watched, math.ceil(max(sleep_s, 0) * 1000))
@@ -198,7 +207,9 @@ class Emulator:
             self._faults.clear()
             self._wake_sleepers()
 
-    def ping(self, data: bytes, *, identifier: int = 1, sequence: int = 1, source: str = "127.0.0.1") -> bytes | None:
+    def ping(
+        self, data: bytes, *, identifier: int = 1, sequence: int = 1, source: str = "127.0.0.1"
+    ) -> bytes | None:
         """Let ``source`` send the chip an echo request (RFC 792); return the ICMP message that comes back.
 
         None where none comes: MR.PB is set, the link is down, or an IPRAW socket with Sn_PROTO 1 takes the
@@ -210,7 +221,7 @@ class Emulator:
             if self._faults.link_down():
                 return None
             request = _echo_message(ECHO_REQUEST, header + data)
-            if any([one.takes_icmp(socket.inet_aton(source), request) for one in self._sockets]):
+            if any(one.takes_icmp(socket.inet_aton(source), request) for one in self._sockets):
                 self._wake_sleepers()
                 return None
             if self._common.ping_blocked:
@@ -296,17 +307,35 @@ class Emulator:
     def _watched(self) -> list[tuple[socket.socket, int]]:
         return [watched for one in self._sockets if (watched := one.watched()) is not None]
 
+    def _waited_for(self) -> object:
+        """Return what a sleeper depends on; when an exchange changes it, he has to look again."""
+        return self.interrupt_asserted, self._watched(), [one.due_at() for one in self._sockets]
+
     def _timers_s(self) -> list[float]:
         now = self._clock()
         return [due - now for one in self._sockets if (due := one.due_at()) is not None]
 
-    def _wake_sleepers(self) -> None:
-        for _, end in self._sleepers:
-            try:
-                end.send(b"\x00")
-            except BlockingIOError:
-                pass  # it has been woken often enough
+    def _wake_if_changed(self, but: Waker | None = None) -> None:
+        if self._sleepers and (now := self._waited_for()) != self._slept_on:
+            self._slept_on = now
+            self._wake_sleepers(but)
+
+    def _wake_sleepers(self, but: Waker | None = None) -> None:
+        for waker in self._sleepers:
+            if waker is not but:
+                with contextlib.suppress(BlockingIOError):  # full: it has been woken often enough
+                    waker[1].send(b"\x00")
 
     def _check_open(self) -> None:
         if self._closed:
             raise BusError("the emulated W5100 is switched off")
+
+
+def _drain(waker: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        waker.recv(WAKE_BYTES)
+
+
+def _echo_message(kind: int, rest: bytes) -> bytes:
+    blank = bytes((kind, 0, 0, 0)) + rest
+    return blank[:2] + checksum(blank).to_bytes(2, "big") + rest

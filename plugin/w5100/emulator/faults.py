@@ -32,7 +32,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StuckBus(Fault):
-    """MISO stays at one level: ``octet`` is 0x00 or 0xFF. Unless ``chip_hears``, the frames do not reach it either."""
+    """MISO stays at ``octet``, 0x00 or 0xFF. Unless ``chip_hears``, no frame reaches the chip either."""
 
     octet: int = 0x00
     chip_hears: bool = False
@@ -67,7 +67,7 @@ class FlippedBit(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeError(Fault):
-    """``exchange`` raises OSError(``error_number``); with ``chip_hears`` after the chip has carried out the frames."""
+    """``exchange`` raises OSError(``error_number``); with ``chip_hears`` after the frames were carried out."""
 
     exchanges: int | None = 1
     error_number: int = errno.EIO
@@ -112,14 +112,14 @@ class UnansweredSend(SocketFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldStatus(SocketFault):
-    """Once Sn_SR is ``status`` it stays: network, timers and commands have no effect. CLOSE and a reset still help."""
+    """Once Sn_SR is ``status`` it stays: network, timers and commands do nothing. Only CLOSE and a reset help."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StuckCommand(SocketFault):
-    """What is written to Sn_CR stays there and is never carried out. When the fault is over the command is lost."""
+    """What is written to Sn_CR stays there and is not carried out; when the fault is over the command is lost."""
 
 
 _F = TypeVar("_F", bound=Fault)
@@ -216,7 +216,7 @@ class FaultPlan:
 
     def link_down(self) -> bool:
         """Tell whether the cable is out."""
-        return any(True for _ in self._in_force(LinkDown))
+        return bool(self._armed) and any(True for _ in self._in_force(LinkDown))
 
     def send_unanswered(self, socket: int) -> bool:
         """Tell whether a SEND of this socket is never to be done."""

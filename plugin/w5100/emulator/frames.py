@@ -63,6 +63,6 @@ class FrameRun:
 
 
 def silent_answer(size: int, frame_bytes: int) -> bytes:
-    """Return what MISO carries while frames go by that mean nothing to the chip: it still counts, then gives 00."""
+    """Return what MISO carries while frames go by that mean nothing to the chip: it counts, then gives 00."""
     frame = ECHO[:frame_bytes].ljust(frame_bytes, b"\x00")
     return (frame * (size // frame_bytes + 1))[:size]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from socket import socket as KernelSocket
+import socket
 from typing import Final
 
 from plugin.w5100 import registers as reg
@@ -42,7 +42,7 @@ class SilentEngine:
         del events
         return False
 
-    def watched(self) -> tuple[KernelSocket, int] | None:
+    def watched(self) -> tuple[socket.socket, int] | None:
         """There is nothing to watch."""
         return None
 
@@ -136,7 +136,7 @@ class HardwareSocket:
             return False
         return self._engine.step(events)
 
-    def watched(self) -> tuple[KernelSocket, int] | None:
+    def watched(self) -> tuple[socket.socket, int] | None:
         """Return the kernel socket and the events that would be news, None if none would."""
         return None if self._engine is None or self._held() else self._engine.watched()
 

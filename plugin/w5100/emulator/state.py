@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from socket import socket as KernelSocket
 from typing import Final, Protocol
 
 from plugin.w5100 import registers as reg
@@ -166,7 +166,7 @@ class SocketState:
         self.store_word(reg.Sn_RX_WR, 0)
 
     def taken(self, count: int) -> None:
-        """The network took ``count`` octets more."""
+        """Note that the network has taken ``count`` octets more."""
         self.tx_una = (self.tx_una + count) & POINTER_MASK
 
     @property
@@ -205,10 +205,10 @@ class Engine(Protocol):
         ...
 
     def step(self, events: dict[int, int]) -> bool:
-        """Look at the network (events by file descriptor) and the clock; True if there may be more to do at once."""
+        """Look at the network (events by file descriptor) and the clock; True if it should look again at once."""
         ...
 
-    def watched(self) -> tuple[KernelSocket, int] | None:
+    def watched(self) -> tuple[socket.socket, int] | None:
         """Return the kernel socket that may bring news and the events of ``select.poll`` that would be news."""
         ...
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import select
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from plugin.w5100 import registers as reg
@@ -44,6 +45,7 @@ class TcpEngine:
         self._listener: net.Listener | None = None
         self._connect_error: int | None = None
         self._since = 0.0
+        self._look_again_at = 0.0
         self._sending = False
         self._send_lost = False
         self._data_sent = False
@@ -51,6 +53,16 @@ class TcpEngine:
         self._fin_wanted = False
         self._fin_sent = False
         self._peer_ended = False
+        self._steps: dict[int, Callable[[int], bool]] = {
+            Status.ARP: self._step_arp,
+            Status.SYNSENT: self._step_synsent,
+            Status.LISTEN: self._step_listen,
+            Status.SYNRECV: self._step_synrecv,
+            Status.ESTABLISHED: self._step_open,
+            Status.FIN_WAIT: self._step_open,
+            Status.CLOSE_WAIT: self._step_open,
+            Status.LAST_ACK: self._step_last_ack,
+        }
         state.status = Status.INIT
 
     # --- commands ---------------------------------------------------------------------------------------
@@ -119,24 +131,13 @@ class TcpEngine:
 
     def step(self, events: dict[int, int]) -> bool:
         """See what the network and the clock have brought; True if Sn_SR has moved."""
-        status = self._state.status
-        happened = 0 if self._kernel is None else events.get(self._kernel.fileno(), 0)
-        if status == Status.ARP:
-            return self._step_arp()
-        if status == Status.SYNSENT:
-            return self._step_synsent(happened)
-        if status == Status.LISTEN:
-            return self._step_listen(events)
-        if status == Status.SYNRECV:
-            self._establish()
-            return True
-        if status in OPEN_TO_PEER:
-            return self._step_open(happened)
-        if status == Status.LAST_ACK:
-            return self._step_last_ack(happened)
-        return False
+        step = self._steps.get(self._state.status)
+        if step is None:
+            return False
+        kernel = self._kernel if self._listener is None else self._listener.kernel
+        return step(0 if kernel is None else events.get(kernel.fileno(), 0))
 
-    def _step_arp(self) -> bool:
+    def _step_arp(self, _: int) -> bool:
         if self._kernel is None and self._connect_error is None:
             self._begin_to_connect()
         answered = self._connect_error in REFUSALS or (self._kernel is not None and self._connect_error is None)
@@ -172,9 +173,9 @@ class TcpEngine:
             return True
         return self._time_out(waiting=True)
 
-    def _step_listen(self, events: dict[int, int]) -> bool:
+    def _step_listen(self, happened: int) -> bool:
         listener = self._listener
-        if listener is None or self._around.faults.link_down() or not events.get(listener.kernel.fileno()):
+        if listener is None or self._around.faults.link_down() or not happened:
             return False
         accepted = self._around.network.accept(listener)
         if accepted is None:
@@ -188,6 +189,10 @@ class TcpEngine:
         state.store_word(reg.Sn_DPORT, port)
         state.set_tx_pointers(self._around.initial_sequence() + 1)
         state.status = Status.SYNRECV
+        return True
+
+    def _step_synrecv(self, _: int) -> bool:
+        self._establish()
         return True
 
     def _establish(self) -> None:
@@ -226,6 +231,8 @@ class TcpEngine:
             if happened & select.POLLERR:
                 self._break(errno.ECONNRESET)
                 return True
+        if self._around.clock() >= self._look_again_at:
+            self._look_again_at = self._around.clock() + LAST_ACK_POLL_S
         return self._time_out(waiting=not self._send_lost)
 
     def _receive(self) -> None:
@@ -285,7 +292,7 @@ class TcpEngine:
     # --- ends -------------------------------------------------------------------------------------------
 
     def _break(self, error: int) -> None:
-        """The kernel's connection is gone: RST from the peer, or silence for too long."""
+        """Close the socket since the kernel's connection is gone: RST from the peer, or silence for too long."""
         kernel = self._kernel
         while kernel is not None and not self._peer_ended and (room := self._state.rx_free):
             try:
@@ -340,7 +347,7 @@ class TcpEngine:
         if status == Status.ARP:
             return self._since + arp_timeout_s(common.rtr, common.rcr)
         if status == Status.LAST_ACK:
-            return self._around.clock() + LAST_ACK_POLL_S
+            return self._look_again_at
         if status == Status.SYNSENT or (status in OPEN_TO_PEER and self._unacknowledged()):
             return self._since + self._retry_time_s()
         return None
@@ -348,22 +355,16 @@ class TcpEngine:
     def watched(self) -> tuple[socket.socket, int] | None:
         """Return the kernel socket and the events that this status can make use of."""
         status = self._state.status
-        if self._around.faults.link_down():
+        kernel = self._kernel if self._listener is None else self._listener.kernel
+        if kernel is None or self._around.faults.link_down():
             return None
-        if status == Status.LISTEN and self._listener is not None:
-            return self._listener.kernel, select.POLLIN
-        kernel = self._kernel
-        if kernel is None:
-            return None
-        unsent = select.POLLOUT if self._state.tx_pending and not self._send_lost else 0
-        if status == Status.SYNSENT:
-            return None if self._connect_error else (kernel, select.POLLOUT)
-        if status in OPEN_TO_PEER:
-            readable = not self._peer_ended and self._state.rx_free > 0
-            if status == Status.FIN_WAIT and not readable:
-                # Both directions may have ended, which poll would report again and again; it waits for RECV.
-                return (kernel, unsent) if unsent else None
-            return kernel, unsent | (select.POLLIN if readable else 0)
-        if status == Status.LAST_ACK and unsent:
-            return kernel, unsent
-        return None
+        wanted = select.POLLOUT if self._state.tx_pending and not self._send_lost else 0
+        if status == Status.LISTEN:
+            wanted = select.POLLIN
+        elif status == Status.SYNSENT:
+            wanted = 0 if self._connect_error else select.POLLOUT
+        elif status in OPEN_TO_PEER and not self._peer_ended and self._state.rx_free:
+            wanted |= select.POLLIN
+        # Errors and resets are reported unasked. Where both directions may have ended poll would report that again
+        # and again, so there the socket is left out unless something can be done with it.
+        return (kernel, wanted) if wanted or status in SENDING else None

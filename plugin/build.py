@@ -1,0 +1,213 @@
+"""Config in, rooms out: how each room is made from the configuration. No threads, and nothing is started."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import ipaddress
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from plugin import __version__
+from plugin.bridge import Bridge
+from plugin.compose import Composer
+from plugin.config import Config, MqttTls
+from plugin.config import Relay as RelayConfig
+from plugin.delivery import Schedule
+from plugin.mqtt import Settings as MqttSettings
+from plugin.mqtt import TlsSettings
+from plugin.outbox import Outbox
+from plugin.payload import decode
+from plugin.relay import Relay, Relays
+from plugin.route import Route, Routing
+from plugin.smtp.client import Settings
+from plugin.uplink import Uplink, resolve_by_host, resolve_literal
+from plugin.w5100 import Addressing, Chip
+from plugin.w5100.bus import Bus, ExchangeOnly
+from plugin.w5100.emulator import Emulator
+
+# What the chip is told when it shares the host's network: the emulator's octets travel through the host's own
+# sockets, so these steer nothing; a foreign bus on loopback finds every peer "in its own network".
+_HOST_NETWORK: Final = ipaddress.IPv4Interface("127.0.0.1/8")
+_NOWHERE: Final = ("192.0.2.1", 9)  # TEST-NET-1, RFC 5737: asked for a route to, never sent to
+
+
+class BusUnavailable(OSError):
+    """chip.bus names a module or a factory that does not give a bus."""
+
+
+def bus_of(config: Config) -> Bus | ExchangeOnly:
+    """Return the Bus that chip.bus names; raises BusUnavailable."""
+    name = config.chip.bus
+    if name == "emulator":
+        return Emulator()
+    module_name, _, factory_name = name.partition(":")
+    # A module beside the configuration file is found as well, behind everything that is installed.
+    folder = str(config.folder)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        bus: Bus | ExchangeOnly = getattr(importlib.import_module(module_name), factory_name)()
+    except Exception as error:
+        raise BusUnavailable(f"chip.bus: {name}: {type(error).__name__}: {error}") from error
+    if not callable(getattr(bus, "exchange", None)):
+        raise BusUnavailable(f"chip.bus: {name} gave a {type(bus).__name__}, which has no exchange(frames)")
+    return bus
+
+
+def addressing_of(config: Config) -> Addressing:
+    """Return the addresses that the chip is to hold."""
+    network = config.chip.network
+    interface = network.address if network else _HOST_NETWORK
+    gateway = network.gateway if network else None
+    return Addressing(
+        mac=bytes.fromhex(config.chip.mac.replace(":", "").replace("-", "")),
+        address=interface.ip,
+        subnet_mask=interface.netmask,
+        gateway=gateway or ipaddress.IPv4Address(0),
+    )
+
+
+def uplink_of(config: Config, observe: Callable[[int, str, str], None] | None = None) -> Uplink:
+    """Return the chip with its addresses, not brought up yet; raises BusUnavailable."""
+    return Uplink(
+        Chip(bus_of(config), observe=observe),
+        addressing_of(config),
+        lanes=config.chip.lanes,
+        resolve=resolve_literal if config.chip.network else resolve_by_host,
+    )
+
+
+def helo_name_of(config: Config, relay: RelayConfig) -> str:
+    """Return what we call ourselves: as configured, the host's full name, or an address literal.
+
+    Servers refuse names like "localhost" and take address literals (RFC 5321 §4.1.3).
+    """
+    if relay.helo_name:
+        return relay.helo_name
+    if config.chip.network:
+        return f"[{config.chip.network.address.ip}]"
+    name = socket.gethostname()
+    if name.isascii() and "." in name.strip(".") and not name.startswith("localhost"):
+        return name
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(ipaddress.IPv4Address(relay.host)), relay.port))
+        except ValueError:
+            try:
+                probe.connect(_NOWHERE)
+            except OSError:
+                return "[127.0.0.1]"
+        except OSError:
+            return "[127.0.0.1]"
+        return f"[{probe.getsockname()[0]}]"
+
+
+def relays_of(
+    config: Config,
+    uplink: Uplink,
+    observe: Callable[[str], None] | None = None,
+    report: Callable[[str | None], None] | None = None,
+) -> Relays:
+    """Return the relays in their order, for one lane."""
+    relays = [
+        Relay(
+            host=one.host,
+            port=one.port,
+            connect_timeout_s=one.connect_timeout_s,
+            settings=Settings(
+                host=one.host,
+                helo_name=helo_name_of(config, one),
+                greeting=one.greeting,
+                auth=one.auth,
+                username=one.username,
+                password=one.password.get_secret_value() if one.password else None,
+            ),
+        )
+        for one in config.relays
+    ]
+    return Relays(relays, uplink.connect, now=_now, observe=observe, report=report)
+
+
+def composer_of(config: Config) -> Composer:
+    """Return the composer with the product's templates and the user's."""
+    return Composer(
+        sender=config.sender,
+        templates_dir=config.templates_dir,
+        allowed_dirs=config.attachments.allowed_dirs,
+        max_attachment_bytes=config.limits.payload_bytes,
+        product_version=__version__,
+    )
+
+
+def routes_of(config: Config) -> list[Route]:
+    """Return the routes as they are configured."""
+    return [Route(**one.model_dump()) for one in config.routes]
+
+
+def routing_of(config: Config, composer: Composer, routes: Sequence[Route]) -> Routing:
+    """Return ``routes`` with the address book."""
+    return Routing(
+        routes=routes,
+        recipients=config.recipients,
+        allow_recipients=config.allow_recipients,
+        template_names=composer.names(),
+        max_recipients=config.limits.recipients,
+    )
+
+
+def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route]) -> Bridge:
+    """Return the journey over ``outbox`` by ``routes``."""
+    composer = composer_of(config)
+    retry = config.outbox.retry
+    return Bridge(
+        outbox=outbox,
+        decode=functools.partial(
+            decode,
+            base=config.topics.base,
+            payload_bytes=config.limits.payload_bytes,
+            forbidden_responses=(config.topics.base, config.home_assistant.prefix),
+        ),
+        routing=routing_of(config, composer, routes),
+        composer=composer,
+        schedule=Schedule(
+            first_s=retry.first_s,
+            factor=retry.factor,
+            longest_s=retry.longest_s,
+            max_age_s=config.outbox.max_age_s,
+        ),
+        base=config.topics.base,
+        queue_limit=config.limits.queue,
+        clock=time.time,
+    )
+
+
+def mqtt_settings_of(config: Config) -> MqttSettings:
+    """Return how to reach the broker."""
+    mqtt = config.mqtt
+    return MqttSettings(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=mqtt.password.get_secret_value() if mqtt.password else None,
+        protocol=mqtt.protocol,
+        client_id=mqtt.client_id,
+        base=config.topics.base,
+        shared_group=mqtt.shared_group,
+        tls=_tls_of(mqtt.tls) if mqtt.tls else None,
+    )
+
+
+def _tls_of(tls: MqttTls) -> TlsSettings:
+    ca_file, certfile, keyfile = (one and str(one) for one in (tls.ca_file, tls.certfile, tls.keyfile))
+    return TlsSettings(
+        ca_file=ca_file or None, certfile=certfile or None, keyfile=keyfile or None, verify=tls.verify
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

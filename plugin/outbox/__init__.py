@@ -1,0 +1,48 @@
+"""The durable queue: what was accepted, what is to be sent, what became of it, what is to be told.
+
+The only SQL in the house. What it holds survives a crash of the process and of the machine.
+"""
+
+from plugin.outbox.errors import (
+    OutboxDamaged,
+    OutboxError,
+    OutboxFull,
+    OutboxLocked,
+    OutboxReadOnly,
+    OutboxTooNew,
+    OutboxUnavailable,
+)
+from plugin.outbox.intake import Intake
+from plugin.outbox.queue import Outbox
+from plugin.outbox.records import (
+    Claim,
+    Depth,
+    Keep,
+    Known,
+    Publication,
+    QueuedAlert,
+    Recipient,
+    Report,
+    Settlement,
+)
+
+__all__ = [
+    "Claim",
+    "Depth",
+    "Intake",
+    "Keep",
+    "Known",
+    "Outbox",
+    "OutboxDamaged",
+    "OutboxError",
+    "OutboxFull",
+    "OutboxLocked",
+    "OutboxReadOnly",
+    "OutboxTooNew",
+    "OutboxUnavailable",
+    "Publication",
+    "QueuedAlert",
+    "Recipient",
+    "Report",
+    "Settlement",
+]

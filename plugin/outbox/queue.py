@@ -1,0 +1,330 @@
+"""``Outbox``: every public method is one transaction, or one look; several threads may call them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from plugin.alert import Attempt, Letter, RecipientOutcome
+from plugin.outbox.database import Database
+from plugin.outbox.intake import Intake, clean, letters_open, store_report, stored_message
+from plugin.outbox.records import Claim, Depth, Keep, Publication, QueuedAlert, Recipient, Settlement
+from plugin.outbox.schema import MIGRATIONS
+
+PRUNE_STEP: Final = 200  # alerts forgotten in one transaction
+VACUUM_PAGES: Final = 500  # given back to the file system with each step
+
+_DUE: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?"
+_NEXT: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' ORDER BY due_at LIMIT ?"
+_OLDEST: Final = "SELECT MIN(received_at) FROM letter WHERE state <> 'settled'"
+_SURPLUS: Final = (
+    "SELECT settled_at FROM alert WHERE settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT 1 OFFSET ?"
+)
+_OLD: Final = (
+    "SELECT number, letter FROM alert WHERE settled_at IS NOT NULL AND settled_at <= ? AND NOT EXISTS ("
+    "SELECT 1 FROM outcome JOIN publication ON publication.outcome = outcome.number "
+    "WHERE outcome.alert = alert.number"
+    ") ORDER BY settled_at LIMIT ?"
+)
+
+
+class Outbox:
+    """The queue in the file ``path``, which belongs to this process until ``close``.
+
+    Every method may raise OutboxError; then nothing was changed. What a lane has claimed is known in memory
+    only: a letter is marked in the file when it goes on the wire, which is what has to be known after a crash.
+    """
+
+    def __init__(
+        self, path: Path, *, keep: Keep | None = None, factory: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> None:
+        self._keep = keep or Keep()
+        self._database = Database(path, MIGRATIONS, factory=factory)
+        self._claims = threading.Lock()
+        self._claimed: set[int] = set()
+
+    def close(self) -> None:
+        """Close the file; may be repeated."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- accepting ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def intake(self) -> Iterator[Intake]:
+        """Open a transaction for what arrived together: it is on disk, as a whole, when the block has ended."""
+        with self._database.transaction() as db:
+            yield Intake(db)
+
+    def forget_packets(self) -> None:
+        """Forget packet identifiers: the broker has no session for us and counts from the beginning."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM packet")
+
+    # --- carrying -------------------------------------------------------------------------------------------
+
+    def recover(self, *, now: float) -> int:
+        """Put back what was on the wire when the process ended, behind what waits; return how many letters.
+
+        Nobody knows whether the relay took them, so they are possible duplicates from now on.
+        """
+        with self._database.transaction() as db:
+            cursor = db.execute(
+                "UPDATE letter SET state = 'waiting', possible_duplicate = 1, due_at = MAX(due_at, ?) "
+                "WHERE state = 'wire'",
+                (now,),
+            )
+            return cursor.rowcount
+
+    def claim(self, *, now: float, limit: int) -> list[Claim]:
+        """Take up to ``limit`` letters that are due, the longest due first; no other lane gets them."""
+        with self._claims, self._database.reading() as db:
+            rows = db.execute(_DUE, (now, limit + len(self._claimed))).fetchall()
+            chosen = [row["number"] for row in rows if row["number"] not in self._claimed][:limit]
+            claims = [_claim(db, letter) for letter in chosen]
+            self._claimed.update(chosen)
+            return claims
+
+    def release(self, letters: Collection[int]) -> None:
+        """Give claimed letters back unchanged."""
+        with self._claims:
+            self._claimed.difference_update(letters)
+
+    def put_on_wire(self, letter: Letter, *, newly_sealed: bool) -> bool:
+        """Mark ``letter`` as handed to a relay; a newly sealed one is stored, and its raw messages go.
+
+        False: it does not wait any more, and must not be sent.
+        """
+        with self._database.transaction() as db:
+            cursor = db.execute(
+                "UPDATE letter SET state = 'wire' WHERE number = ? AND state = 'waiting'", (letter.id,)
+            )
+            if cursor.rowcount != 1:
+                return False
+            if newly_sealed:
+                db.execute(
+                    "UPDATE letter SET subject = ?, message_id = ?, sender = ?, notes = ? WHERE number = ?",
+                    (
+                        clean(letter.subject),
+                        clean(letter.message_id),
+                        clean(letter.sender),
+                        json.dumps(letter.notes),
+                        letter.id,
+                    ),
+                )
+                db.execute("INSERT INTO content (letter, octets) VALUES (?, ?)", (letter.id, letter.content))
+                db.execute(
+                    "DELETE FROM message WHERE alert IN (SELECT number FROM alert WHERE letter = ?)", (letter.id,)
+                )
+            return True
+
+    def settle(self, settlement: Settlement) -> bool:
+        """Store what an attempt has come to, and end the claim; False if the letter was settled meanwhile."""
+        with self._database.transaction() as db:
+            stored = _settle(db, settlement)
+        self.release((settlement.letter,))
+        return stored
+
+    def next_due(self) -> float | None:
+        """Return when the next letter that nobody has claimed is due; None if none waits."""
+        with self._claims, self._database.reading() as db:
+            rows = db.execute(_NEXT, (1 + len(self._claimed),)).fetchall()
+            return next((float(row["due_at"]) for row in rows if row["number"] not in self._claimed), None)
+
+    # --- reporting ------------------------------------------------------------------------------------------
+
+    def outgoing(self, *, limit: int, skip: Collection[int]) -> list[Publication]:
+        """Return up to ``limit`` publications in their order, but none of ``skip``."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT id FROM publication ORDER BY id LIMIT ?", (limit + len(skip),)).fetchall()
+            chosen = [row["id"] for row in rows if row["id"] not in skip][:limit]
+            return [_publication(db, number) for number in chosen]
+
+    def published(self, ids: Sequence[int]) -> None:
+        """Forget publications that the broker has acknowledged; unknown ones are no error."""
+        with self._database.transaction() as db:
+            db.executemany("DELETE FROM publication WHERE id = ?", [(number,) for number in ids])
+
+    # --- looking, tidying -----------------------------------------------------------------------------------
+
+    def depth(self) -> Depth:
+        """Return how much is waiting."""
+        with self._database.reading() as db:
+            return Depth(
+                waiting=letters_open(db),
+                oldest_received_at=db.execute(_OLDEST).fetchone()[0],
+                unpublished=db.execute("SELECT COUNT(*) FROM publication").fetchone()[0],
+            )
+
+    def prune(self, *, now: float) -> int:
+        """Forget a step's worth of what was settled too long ago; return how many alerts, 0 if none are left.
+
+        What the broker has not acknowledged yet is kept, however old.
+        """
+        with self._database.transaction() as db:
+            row = db.execute(_SURPLUS, (self._keep.alerts,)).fetchone()
+            before = now - self._keep.age_s if row is None else max(now - self._keep.age_s, row["settled_at"])
+            old = db.execute(_OLD, (before, PRUNE_STEP)).fetchall()
+            db.executemany("DELETE FROM alert WHERE number = ?", [(row["number"],) for row in old])
+            db.executemany(
+                "DELETE FROM letter WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM alert WHERE letter = ?1)",
+                [(row["letter"],) for row in old if row["letter"] is not None],
+            )
+        if old:
+            with self._database.reading() as db:
+                db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        return len(old)
+
+
+def _claim(db: sqlite3.Connection, number: int) -> Claim:
+    letter = db.execute("SELECT * FROM letter WHERE number = ?", (number,)).fetchone()
+    recipients = tuple(
+        _recipient(row)
+        for row in db.execute("SELECT * FROM recipient WHERE letter = ? ORDER BY position", (number,))
+    )
+    rows = db.execute(
+        "SELECT alert.*, message.properties, message.payload FROM alert "
+        "LEFT JOIN message ON message.alert = alert.number WHERE letter = ? ORDER BY alert.number",
+        (number,),
+    ).fetchall()
+    alerts = tuple(_queued_alert(row) for row in rows)
+    content = db.execute("SELECT octets FROM content WHERE letter = ?", (number,)).fetchone()
+    sealed = None
+    if content is not None:
+        sealed = Letter(
+            id=number,
+            alert_ids=tuple(one.id for one in alerts),
+            route=letter["route"],
+            subject=letter["subject"],
+            message_id=letter["message_id"],
+            sender=letter["sender"],
+            recipients=tuple(one.address for one in recipients if one.due),
+            content=content["octets"],
+            notes=tuple(json.loads(letter["notes"])),
+        )
+    return Claim(
+        letter=number,
+        route=letter["route"],
+        directions=letter["directions"],
+        alerts=alerts,
+        recipients=recipients,
+        sealed=sealed,
+        attempts=letter["attempts"],
+        received_at=letter["received_at"],
+        possible_duplicate=bool(letter["possible_duplicate"]),
+    )
+
+
+def _recipient(row: sqlite3.Row) -> Recipient:
+    if row["state"] is None:
+        return Recipient(address=row["address"], fate=None)
+    return Recipient(
+        address=row["address"],
+        fate=RecipientOutcome(
+            address=row["address"],
+            state=row["state"],
+            phase=row["phase"],
+            code=row["code"],
+            enhanced=row["enhanced"],
+            text=row["text"],
+        ),
+    )
+
+
+def _queued_alert(row: sqlite3.Row) -> QueuedAlert:
+    message = None
+    if row["payload"] is not None:
+        message = stored_message(
+            topic=row["topic"],
+            payload=row["payload"],
+            properties=row["properties"],
+            received_at=row["received_at"],
+        )
+    return QueuedAlert(
+        number=row["number"],
+        id=row["id"],
+        name=row["name"],
+        topic=row["topic"],
+        received_at=row["received_at"],
+        message=message,
+    )
+
+
+def _settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
+    final = settlement.due_at is None
+    cursor = db.execute(
+        "UPDATE letter SET state = ?, due_at = COALESCE(?, due_at), attempts = ?, possible_duplicate = ? "
+        "WHERE number = ? AND state <> 'settled'",
+        (
+            "settled" if final else "waiting",
+            settlement.due_at,
+            settlement.number,
+            settlement.possible_duplicate,
+            settlement.letter,
+        ),
+    )
+    if cursor.rowcount != 1:
+        return False
+    db.executemany(
+        "UPDATE recipient SET state = ?, phase = ?, code = ?, enhanced = ?, text = ? "
+        "WHERE letter = ? AND position = ?",
+        [
+            (
+                one.state,
+                one.phase,
+                one.code,
+                None if one.enhanced is None else clean(one.enhanced),
+                None if one.text is None else clean(one.text),
+                settlement.letter,
+                position,
+            )
+            for position, one in enumerate(settlement.recipients)
+        ],
+    )
+    attempt = settlement.attempt
+    db.execute(
+        "INSERT INTO attempt (letter, number, started_at, duration_s, details) VALUES (?, ?, ?, ?, ?)",
+        (
+            settlement.letter,
+            settlement.number,
+            attempt.started_at.timestamp(),
+            attempt.duration_s,
+            _attempt_json(attempt),
+        ),
+    )
+    for report in settlement.reports:
+        store_report(db, report)
+    if final:
+        db.execute("UPDATE alert SET settled_at = ? WHERE letter = ?", (settlement.at, settlement.letter))
+        if not settlement.keep_content:
+            db.execute("DELETE FROM content WHERE letter = ?", (settlement.letter,))
+    return True
+
+
+def _attempt_json(attempt: Attempt) -> str:
+    details = asdict(attempt)
+    del details["started_at"], details["duration_s"]
+    return json.dumps(details)
+
+
+def _publication(db: sqlite3.Connection, number: int) -> Publication:
+    row = db.execute(
+        "SELECT publication.topic, publication.correlation, outcome.payload FROM publication "
+        "JOIN outcome ON outcome.number = publication.outcome WHERE publication.id = ?",
+        (number,),
+    ).fetchone()
+    return Publication(id=number, topic=row["topic"], payload=row["payload"], correlation=row["correlation"])

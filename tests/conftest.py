@@ -1,0 +1,50 @@
+"""Fixtures that rooms share: real brokers (tests/brokers.py tells the kinds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.brokers import AnyBroker, Brokers, Kind, kinds
+
+# Timing never decides a test: a busy machine is no reason to fail.
+settings.register_profile("hardwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hardwire")
+
+_SUMMARY = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def brokers(pytestconfig: pytest.Config) -> Iterator[Brokers]:
+    """All brokers of this test run, each started at its first use; they end with it."""
+    all_brokers = Brokers()
+    yield all_brokers
+    pytestconfig.stash[_SUMMARY] = all_brokers.summary()
+    all_brokers.close()
+
+
+@pytest.fixture(params=kinds())
+def broker_kind(request: pytest.FixtureRequest) -> Kind:
+    """Each kind of broker that this machine has, in turn."""
+    kind: Kind = request.param
+    return kind
+
+
+@pytest.fixture
+def broker(broker_kind: Kind, brokers: Brokers) -> AnyBroker:
+    """A running broker of each kind that this machine has, in turn."""
+    return brokers.get(broker_kind)
+
+
+@pytest.fixture
+def any_broker(brokers: Brokers) -> AnyBroker:
+    """The best broker of this machine, for tests to which any will do."""
+    return brokers.best()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which brokers were used, if any, and why others were not."""
+    if _SUMMARY in config.stash:
+        terminalreporter.write_line(config.stash[_SUMMARY])
