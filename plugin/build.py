@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import ipaddress
 import socket
@@ -20,8 +19,7 @@ from plugin.config import Relay as RelayConfig
 from plugin.delivery import Schedule
 from plugin.mqtt import Settings as MqttSettings
 from plugin.mqtt import TlsSettings
-from plugin.outbox import Outbox
-from plugin.payload import decode
+from plugin.outbox import Keep, Outbox
 from plugin.relay import Relay, Relays
 from plugin.route import Route, Routing
 from plugin.smtp.client import Settings
@@ -160,18 +158,18 @@ def routing_of(config: Config, composer: Composer, routes: Sequence[Route]) -> R
     )
 
 
+def outbox_of(config: Config) -> Outbox:
+    """Open the queue; raises OutboxError."""
+    keep = config.outbox.keep
+    return Outbox(config.outbox.path, keep=Keep(age_s=keep.age_s, alerts=keep.alerts))
+
+
 def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route]) -> Bridge:
     """Return the journey over ``outbox`` by ``routes``."""
     composer = composer_of(config)
     retry = config.outbox.retry
     return Bridge(
         outbox=outbox,
-        decode=functools.partial(
-            decode,
-            base=config.topics.base,
-            payload_bytes=config.limits.payload_bytes,
-            forbidden_responses=(config.topics.base, config.home_assistant.prefix),
-        ),
         routing=routing_of(config, composer, routes),
         composer=composer,
         schedule=Schedule(
@@ -181,7 +179,9 @@ def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route]) -> Bridge
             max_age_s=config.outbox.max_age_s,
         ),
         base=config.topics.base,
-        queue_limit=config.limits.queue,
+        payload_bytes=config.limits.payload_bytes,
+        queue=config.limits.queue,
+        forbidden_responses=(config.topics.base, config.home_assistant.prefix),
         clock=time.time,
     )
 

@@ -69,7 +69,10 @@ def _broker(config: Config) -> Finding:
     try:
         client = Mqtt(
             replace(
-                settings, client_id=f"{settings.client_id}-check", session_expiry_s=0, filters=(), announce=False
+                settings,
+                client_id=f"{settings.client_id}-check",
+                session_expiry_s=0,
+                onlooker=settings.state_topic,
             ),
             on_message=lambda _message: None,
             on_published=lambda _token: None,

@@ -21,10 +21,10 @@ from typing import Any, Final
 from plugin import __version__
 from plugin.alert import Message, timestamp
 from plugin.bridge import Bridge
-from plugin.build import bridge_of, mqtt_settings_of, relays_of, routes_of, uplink_of
+from plugin.build import bridge_of, mqtt_settings_of, outbox_of, relays_of, routes_of, uplink_of
 from plugin.config import Config
 from plugin.mqtt import Mqtt
-from plugin.outbox import Outbox, OutboxError
+from plugin.outbox import OutboxError
 
 _log = logging.getLogger("hardwire.service")
 
@@ -35,6 +35,7 @@ IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
 HEALTH_EVERY_S: Final = 60.0
 SUPERVISE_EVERY_S: Final = 0.5
 GRACE_S: Final = 25.0  # for what is on the wire when the service is told to stop
+GOODBYE_S: Final = 5.0  # for the broker
 OUTBOX_RETRY_S: Final = 2.0
 
 
@@ -105,7 +106,7 @@ class Service:
         self._config = config
         self._base = config.topics.base
         self._stopping = threading.Event()
-        self._couriers_done = threading.Event()
+        self._closing = threading.Event()
         self._wake = threading.Condition()
         self._crew, self._couriers = Crew(), Crew()
         self._publishing = threading.Lock()
@@ -115,7 +116,7 @@ class Service:
         self._outbox_problem: str | None = None
         self._started_at = datetime.now(UTC)
 
-        self._outbox = Outbox(config.outbox.path)
+        self._outbox = outbox_of(config)
         self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
         self._uplink = uplink_of(config, watch.status)
         self._lanes = [
@@ -170,13 +171,11 @@ class Service:
         self._stopping.set()
         self._rouse()
         if not self._couriers.join(GRACE_S):
-            _log.warning(
-                "event=stop_cut_short reason='a letter is still on the wire; it is tried again at the next start'"
-            )
-        self._couriers_done.set()
+            _log.warning("event=stop_cut_short reason='a letter on the wire is tried again at the next start'")
         self._publish_outcomes()
-        self._mqtt.stop(timeout_s=5.0)
-        self._crew.join(5.0)
+        self._mqtt.stop(timeout_s=GOODBYE_S)
+        self._closing.set()  # only now, for the broker's last PUBACKs are to be stored
+        self._crew.join(GOODBYE_S)
         self._uplink.close()
         self._outbox.close()
         _log.info("event=stopped")
@@ -184,15 +183,17 @@ class Service:
     # --- threads --------------------------------------------------------------------------------------------
 
     def _intake(self) -> None:
-        while not self._couriers_done.is_set():
+        while not (self._closing.is_set() and self._arrived.empty()):
             batch = self._take(SUPERVISE_EVERY_S)
             # The broker gives nothing again while the connection lasts, so what could not be stored is kept here,
             # unacknowledged, until it can.
-            while batch and not self._couriers_done.is_set():
+            while batch:
                 try:
                     self._take_in(batch)
                 except OutboxError as error:
-                    self._outbox_trouble(error)
+                    self._outbox_trouble(error, self._closing)
+                    if self._closing.is_set():
+                        return
                 else:
                     self._outbox_problem = None
                     break
@@ -230,7 +231,7 @@ class Service:
                     carried = self._bridge.carry(self._lanes[lane].deliver)
                     due_in = 0.0 if carried else self._bridge.next_due_in()
                 except OutboxError as error:
-                    self._outbox_trouble(error)
+                    self._outbox_trouble(error, self._stopping)
                     continue
                 if carried:
                     self._publish_outcomes()
@@ -245,7 +246,7 @@ class Service:
 
     def _hand_over(self, item: Message | _SessionLost | _Acknowledged) -> None:
         """Put ``item`` before the intake; waits when that is behind, which holds the broker back."""
-        while not self._couriers_done.is_set():
+        while not self._closing.is_set():
             try:
                 self._arrived.put(item, timeout=SUPERVISE_EVERY_S)
             except queue.Full:
@@ -265,11 +266,12 @@ class Service:
         with self._wake:
             self._wake.notify_all()
 
-    def _outbox_trouble(self, error: OutboxError) -> None:
+    def _outbox_trouble(self, error: OutboxError, ended: threading.Event) -> None:
+        """Tell about ``error`` once, and wait a little before the next try, or until ``ended``."""
         if str(error) != self._outbox_problem:
             _log.error("event=outbox_problem problem=%r", str(error))
         self._outbox_problem = str(error)
-        self._stopping.wait(OUTBOX_RETRY_S)
+        ended.wait(OUTBOX_RETRY_S)
 
     # --- what is published ----------------------------------------------------------------------------------
 

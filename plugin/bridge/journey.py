@@ -241,7 +241,7 @@ class Bridge:
                 letter = self._seal(claim, due)
             except Exception as error:  # noqa: BLE001 - the raw message stays, and is sealed anew the next time
                 fault = str(error) if isinstance(error, _Unsealable) else f"no mail could be made ({where(error)})"
-                _log.error("event=seal_failed alert=%r problem=%r", claim.alerts[0].id, fault)  # noqa: TRY400
+                _log.error("event=seal_failed alert=%r problem=%r", claim.alerts[0].id, fault)
                 attempt = failed_attempt(
                     due, fault, phase="compose", started_at=utc(self._clock()), possible_duplicate=False
                 )
@@ -278,7 +278,7 @@ class Bridge:
             if not isinstance(attempt, Attempt):
                 raise TypeError(f"deliver gave a {type(attempt).__name__}, not an Attempt")
         except Exception as error:  # noqa: BLE001 - whatever it is, the letter is not lost
-            _log.error("event=deliver_failed letter=%d problem=%r", letter.id, where(error))  # noqa: TRY400
+            _log.error("event=deliver_failed letter=%d problem=%r", letter.id, where(error))
             # How far the letter had come is not known, so it may have been taken.
             return failed_attempt(
                 letter.recipients,

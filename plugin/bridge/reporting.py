@@ -1,4 +1,4 @@
-"""Which outcomes are on their way to the broker: each is published until its PUBACK has come, and then never again."""
+"""Which outcomes are on their way to the broker: published until the PUBACK has come, and then never again."""
 
 from __future__ import annotations
 

@@ -67,10 +67,10 @@ class MailServer:
 
     host: Final = LOOPBACK
 
-    def __init__(self, *, users: Sequence[str], login: str, password: str) -> None:
+    def __init__(self, *, users: Sequence[str], login: str, password: str, port: int | None = None) -> None:
         self._mailbox = _Mailbox(users, login, password)
         # The controller looks for its server at the port that it was given, so it cannot be given 0.
-        with socket.create_server((LOOPBACK, 0)) as free:
+        with socket.create_server((LOOPBACK, port or 0)) as free:
             self.port = int(free.getsockname()[1])
         self._controller = Controller(
             self._mailbox,

@@ -207,7 +207,8 @@ class _Show:
 
         def arrived(message: Message) -> None:
             watcher.acknowledge(message)
-            self._outcomes.put((message.topic, json.loads(message.payload)))
+            if message.topic.split("/")[1] in ("success", "failure", "deferred"):
+                self._outcomes.put((message.topic, json.loads(message.payload)))
 
         def connection(connected: bool, _problem: str | None) -> None:  # noqa: FBT001 - mqtt's callback
             if connected:
@@ -219,8 +220,7 @@ class _Show:
                 port=self._broker.port,
                 protocol=self._broker.protocol,
                 client_id="hardwire-demo",
-                filters=("alerts/success/#", "alerts/failure/#", "alerts/deferred/#"),
-                announce=False,
+                onlooker="alerts/+/#",
             ),
             on_message=arrived,
             on_published=lambda _token: None,

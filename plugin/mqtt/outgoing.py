@@ -107,6 +107,12 @@ class Outgoing:
         return self._on_the_way.pop(packet_id, None)
 
     def put_off(self, one: Publication, now: float) -> None:
-        """Let ``one``, which the broker cannot take for the time being, be the next in HOLD_S."""
+        """Let ``one``, which the broker cannot take for the time being, wait again behind all others.
+
+        Nothing is sent for HOLD_S. A state that a newer one for its topic is waiting to replace is dropped.
+        """
         self.hold_until = now + HOLD_S
-        self.put_first([one])
+        with self._lock:
+            newer = any(other.retain and other.topic == one.topic for other in self._waiting)
+            if not (newer and one.retain and one.token is None):
+                self._waiting.append(one)

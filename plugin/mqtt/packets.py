@@ -33,7 +33,8 @@ def new_client(settings: Settings) -> Client:
     )
     client.connect_timeout = settings.connect_timeout_s
     client.max_inflight_messages = 0  # the window is kept by us: paho disregards its own after a reconnection
-    client.will_set(settings.state_topic, b"offline", qos=1, retain=True)
+    if settings.onlooker is None:
+        client.will_set(settings.state_topic, b"offline", qos=1, retain=True)
     if settings.username is not None:
         client.username_pw_set(settings.username, settings.password)
     if settings.tls is not None:

@@ -68,6 +68,8 @@ class Session:
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._farewell_said = False
 
+        if settings.tls is not None and not settings.tls.verify:
+            _log.warning("event=tls_not_verified broker=%s reason='anybody may pose as the broker'", settings.host)
         self.client: Final = packets.new_client(settings)
         self.client.on_connect = self._on_connect
         self.client.on_subscribe = self._on_subscribe
@@ -111,12 +113,14 @@ class Session:
         if self.stage == "established":
             if farewell_by is not None and not self._farewell_said:
                 self._farewell_said = True
-                self.outgoing.add(self._state("offline"))
+                self._announce("offline")
             self._send()
         if farewell_by is not None:
-            owing = self._farewell_said and bool(self.outgoing)
-            if not owing or time.monotonic() >= farewell_by:
+            if not (self._farewell_said and self.outgoing):
                 self._leave()
+            elif time.monotonic() >= farewell_by:
+                # Without a DISCONNECT, so that the broker says "offline" for us: that is the Last Will.
+                self.leave_by = farewell_by
         elif self.fault is not None:
             self._leave()
 
@@ -143,8 +147,15 @@ class Session:
                 return
             self.outgoing.sent(info.mid, one)
 
-    def _state(self, state: str) -> Publication:
-        return Publication(topic=self._settings.state_topic, payload=state.encode(), retain=True)
+    def _announce(self, state: str, *, first: bool = False) -> None:
+        """Publish ``state``, before all else or behind it; who only looks on has none."""
+        one = Publication(topic=self._settings.state_topic, payload=state.encode(), retain=True)
+        if self._settings.onlooker is not None:
+            return
+        if first:
+            self.outgoing.put_first([one])
+        else:
+            self.outgoing.add(one)
 
     def _published(self, one: Publication) -> None:
         if one.token is not None:
@@ -187,7 +198,7 @@ class Session:
         if granted.value == 0:
             _log.warning("event=qos_0_granted reason='the broker grants QoS 0 alone: alerts can be lost'")
         self.stage = "established"
-        self.outgoing.put_first([self._state("online")])
+        self._announce("online", first=True)
         self.report(connected=True, reason=None)
 
     def _on_message(self, client: Client, _userdata: Any, received: MQTTMessage) -> None:
@@ -199,7 +210,8 @@ class Session:
             _log.warning("event=message_ignored reason='its topic is not UTF-8'")
             client.ack(received.mid, received.qos)
             return
-        if not f"{message.topic}/".startswith(f"{self._settings.alert_topic}/"):
+        ours = f"{message.topic}/".startswith(f"{self._settings.alert_topic}/")
+        if not ours and self._settings.onlooker is None:
             reason = "the session at the broker still has a subscription of an earlier configuration"
             _log.warning("event=message_ignored topic=%.200r reason=%r", message.topic, reason)
             client.ack(received.mid, received.qos)

@@ -61,8 +61,9 @@ class _TidySocket(ssl.SSLSocket):
 class Settings:
     """One broker, one persistent session. Raises ValueError for what no broker could take.
 
-    ``base`` is the topic all of ours are below. ``shared_group`` makes several bridges share the alerts (MQTT 5
-    §4.8.2). ``receive_maximum`` (MQTT 5 §3.1.2.11.3) bounds what the broker sends ahead of our acknowledgements;
+    ``base`` is the topic all of ours are below. ``onlooker`` is the topic filter of a client that only looks on
+    and announces no state. ``shared_group`` makes several bridges share the alerts (MQTT 5 §4.8.2).
+    ``receive_maximum`` (MQTT 5 §3.1.2.11.3) bounds what the broker sends ahead of our acknowledgements;
     a 3.1.1 broker has its own bound. A Maximum Packet Size (§3.1.2.11.4) is never announced: the broker would
     discard larger alerts without a word, while an alert that is too large must end in a failure outcome. Who must
     bound what one publisher can make this process hold does so at the broker.
@@ -78,6 +79,7 @@ class Settings:
     shared_group: str | None = None
     keepalive_s: int = 30
     tls: TlsSettings | None = None
+    onlooker: str | None = None
     session_expiry_s: int = _WEEK_S
     receive_maximum: int = 200
     connect_timeout_s: float = 5.0
@@ -117,6 +119,8 @@ class Settings:
     @property
     def subscription(self) -> str:
         """Return the topic filter of the one subscription."""
+        if self.onlooker is not None:
+            return self.onlooker
         shared = f"$share/{self.shared_group}/" if self.shared_group else ""
         return f"{shared}{self.alert_topic}/#"
 

@@ -85,7 +85,7 @@ class Database:
             try:
                 connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
             except BaseException:
-                _roll_back(connection)
+                _undo(connection)
                 raise
             _log.info("event=schema path=%s version=%d", self.path, number)
 
@@ -97,6 +97,7 @@ class Database:
         try:
             if self._connection is None:
                 raise OutboxUnavailable(f"the outbox {self.path} is closed", "open it again")
+            _roll_back(self._connection)  # what an earlier roll-back could not undo must not be read
             yield self._connection
         except _OUR_FAULTS:
             raise
@@ -109,13 +110,12 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Give the connection inside one transaction: on disk at the end, or undone as a whole. OutboxError."""
         with self.reading() as connection:
-            _roll_back(connection)  # what an earlier roll-back could not undo
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                _roll_back(connection)
+                _undo(connection)
                 raise
 
     def close(self) -> None:
@@ -131,10 +131,15 @@ class Database:
 
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
-        try:
-            connection.execute("ROLLBACK")
-        except sqlite3.Error as error:  # the next transaction tries it again
-            _log.warning("event=rollback_failed problem=%r", str(error))
+        connection.execute("ROLLBACK")
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    """Roll back without hiding the error that made it necessary; whoever comes next tries it again."""
+    try:
+        _roll_back(connection)
+    except sqlite3.Error as error:
+        _log.warning("event=rollback_failed problem=%r", str(error))
 
 
 def _claim_file(path: Path) -> int | None:

@@ -186,7 +186,8 @@ class Outbox:
             )
         if old:
             with self._database.reading() as db:
-                db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+                # A script is stepped to its end; execute() would stop after the first page.
+                db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES});")
         return len(old)
 
 

@@ -1,1 +1,24 @@
 """Mail: the SMTP client side (RFC 5321) over any Stream. Knows nothing of alerts or chips."""
+
+from plugin.smtp.client import Client, Delivery
+from plugin.smtp.envelope import Envelope
+from plugin.smtp.errors import Fault, FaultKind, Phase
+from plugin.smtp.reply import Reply
+from plugin.smtp.settings import Settings, Timeouts
+from plugin.smtp.stream import SocketStream, Stream
+from plugin.smtp.transaction import RecipientResult
+
+__all__ = [
+    "Client",
+    "Delivery",
+    "Envelope",
+    "Fault",
+    "FaultKind",
+    "Phase",
+    "RecipientResult",
+    "Reply",
+    "Settings",
+    "SocketStream",
+    "Stream",
+    "Timeouts",
+]

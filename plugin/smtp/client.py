@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from plugin.smtp.envelope import Envelope
-from plugin.smtp.errors import SETUP_PHASES, Fault, Phase, printable
+from plugin.smtp.errors import Fault, Phase, printable
 from plugin.smtp.reply import Reply
 from plugin.smtp.session import Event, Fallback, Ready, Refused, Session
 from plugin.smtp.settings import Settings, Timeouts
@@ -43,8 +43,14 @@ _log = logging.getLogger("hardwire.smtp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Connection:
+    stream: Stream
+    session: Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What became of one letter: a result for each recipient, and ``phase`` with ``reply`` or ``fault`` as a whole.
+    """What became of one letter, for each recipient and (``phase`` with ``reply`` or ``fault``) as a whole.
 
     ``relay_refused``: the relay could not be reached or refuses *us*, so another relay may be tried; False once
     the answer is about the letter. ``possible_duplicate``: the connection was lost after the final dot had been
@@ -85,10 +91,11 @@ class Client:
         self._settings = settings
         self._clock = clock
         self._observe = observe
-        self._stream: Stream | None = None
-        self._session: Session | None = None
+        self._connection: _Connection | None = None
+        self._spoken: Session | None = None
         self._fallback = False
         self._deadline = 0.0
+        self._waiting_since = 0.0
         self._transcript: list[str] = []
 
     def deliver(self, envelopes: Iterable[Envelope]) -> Iterator[Delivery]:
@@ -105,7 +112,7 @@ class Client:
             self._transcript = []
             self._deadline = begun + self._settings.timeouts.letter_s
             if refused is None:
-                end = self._send(envelope)
+                end = self._send_or_abandon(envelope)
                 refused = end if isinstance(end, Refused) else None
             else:
                 end = refused
@@ -114,35 +121,188 @@ class Client:
 
     def close(self) -> None:
         """Say QUIT, wait for its answer only briefly, and close the connection; never raises for the peer."""
-        self._deadline = self._clock() + self._settings.timeouts.quit_s
         self._hang_up()
 
+    def _send_or_abandon(self, envelope: Envelope) -> Settled | Refused:
+        """Send; an exception that is no fault of the network leaves no half-sent letter to be taken up again."""
+        try:
+            return self._send(envelope)
+        except BaseException:
+            if self._connection is not None:
+                self._connection.stream.close()
+            self._connection = None
+            raise
+
     def _send(self, envelope: Envelope) -> Settled | Refused:
-        self._come_to_rest()
-        if self._session is not None:
-            settled = self._carry(self._session, envelope)
+        if (kept := self._at_rest()) is not None:
+            settled = self._carry(kept, envelope)
             if not _went_stale(settled):
                 return settled
-            self._record("= the connection had ended between two letters")
+            self._record("= the connection had come to its end between two letters: a new one")
         opened = self._open()
         return opened if isinstance(opened, Refused) else self._carry(opened, envelope)
 
-    def _carry(self, session: Session, envelope: Envelope) -> Settled:
-        session.send(envelope)
-        while not isinstance(event := self._next_event(session), Settled):
+    def _at_rest(self) -> _Connection | None:
+        """Return the connection we have once it is ready for a letter, or None if there is none any more."""
+        while self._connection is not None and not self._connection.session.idle:
+            self._round(self._connection)
+            self._drop_if_closed()
+        return self._connection
+
+    def _carry(self, connection: _Connection, envelope: Envelope) -> Settled:
+        connection.session.send(envelope)
+        while not isinstance(event := self._next_event(connection), Settled):
             pass
-        if session.closed:
-            self._hang_up()
+        self._drop_if_closed()
         return event
 
-    def _open(self) -> Session | Refused:
-        """Connect and get ready for letters. A second connection at most: on that one there is no fallback."""
+    def _open(self) -> _Connection | Refused:
+        """Connect and get ready for letters: at the second try at most, since that one has no fallback."""
         while True:
-            self._hang_up()
-            self._greeting, self._authenticated = None, False
+            self._spoken = None
             try:
-                self._stream = self._connect()
+                stream = self._connect()
             except OSError as error:
                 fault = _connect_fault(error)
                 self._record(f"= {fault}")
                 return Refused(phase="connect", fault=fault)
+            self._record(f"= connected to {self._settings.host}")
+            self._spoken = Session(self._settings, record=self._record, fallback=self._fallback)
+            self._connection = connection = _Connection(stream=stream, session=self._spoken)
+            self._waiting_since = self._clock()
+            event = self._next_event(connection)
+            if isinstance(event, Ready):
+                return connection
+            self._hang_up()
+            if isinstance(event, Fallback):
+                self._fallback = True
+                self._record(f"= {event.reason}: a new connection, with HELO and without AUTH")
+                _log.warning("%s: %s; going on with HELO and without AUTH", self._settings.host, event.reason)
+            elif isinstance(event, Refused):
+                return event
+
+    def _next_event(self, connection: _Connection) -> Event:
+        while (event := connection.session.next_event()) is None:
+            self._round(connection)
+        return event
+
+    def _round(self, connection: _Connection) -> None:
+        """Send all that may go now, then receive once. What goes wrong is told to the session."""
+        session, stream, timeouts = connection.session, connection.stream, self._settings.timeouts
+        try:
+            while data := session.next_write():
+                stream.send_all(data, timeout_s=self._left_s(timeouts.block_s))
+                self._waiting_since = self._clock()
+        except OSError as error:
+            self._hear_last_words(connection)
+            session.fail(_stream_fault(error, f"sending ({session.phase})"))
+            return
+        replies, limit_s = session.replies, timeouts.reply_s(session.phase)
+        try:
+            patience_s = self._left_s(self._waiting_since + limit_s - self._clock())
+            data = stream.receive(RECEIVE_BYTES, timeout_s=patience_s)
+        except OSError as error:
+            session.fail(_stream_fault(error, f"no whole reply within {limit_s:g} s ({session.phase})"))
+            return
+        session.receive(data)
+        if session.replies > replies:
+            self._waiting_since = self._clock()
+
+    def _left_s(self, limit_s: float) -> float:
+        """Return the seconds left within ``limit_s`` and the letter's own limit; TimeoutError without any."""
+        left_s = min(limit_s, self._deadline - self._clock())
+        if left_s <= 0:
+            raise TimeoutError
+        return left_s
+
+    def _hear_last_words(self, connection: _Connection) -> None:
+        """Read, briefly, what a relay that takes nothing more has said before: a 421 or 552 tells the reason."""
+        try:
+            data = connection.stream.receive(RECEIVE_BYTES, timeout_s=LAST_WORDS_S)
+        except OSError:
+            return  # nothing heard: the fault in sending stands
+        if data:
+            connection.session.receive(data)
+
+    def _drop_if_closed(self) -> None:
+        if self._connection is not None and self._connection.session.closed:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the connection, after QUIT if it is still in order. Its answer is waited for only briefly."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        session, stream = connection.session, connection.stream
+        until = self._clock() + self._settings.timeouts.quit_s
+        if not session.closed:
+            session.quit()
+        try:
+            while not session.closed and (left_s := until - self._clock()) > 0:
+                while data := session.next_write():
+                    stream.send_all(data, timeout_s=left_s)
+                session.receive(stream.receive(RECEIVE_BYTES, timeout_s=left_s))
+        except OSError as error:
+            _log.debug("%s: QUIT: %s", self._settings.host, error)
+        stream.close(timeout_s=self._settings.timeouts.quit_s)
+
+    def _delivery(self, envelope: Envelope, end: Settled | Refused, duration_s: float) -> Delivery:
+        if isinstance(end, Settled):
+            recipients = end.recipients
+        else:
+            recipients = tuple(
+                RecipientResult(address=address, phase=end.phase, reply=end.reply, fault=end.fault)
+                for address in envelope.recipients
+            )
+        return Delivery(
+            recipients=recipients,
+            phase=end.phase,
+            reply=end.reply,
+            fault=end.fault,
+            relay_refused=isinstance(end, Refused),
+            greeting=self._spoken.greeting if self._spoken else None,
+            authenticated=self._spoken.authenticated if self._spoken else False,
+            tls=None,
+            possible_duplicate=isinstance(end, Settled) and end.possible_duplicate,
+            transcript=tuple(self._transcript),
+            duration_s=duration_s,
+        )
+
+    def _record(self, line: str) -> None:
+        line = printable(line, max_chars=MAX_TRANSCRIPT_CHARS)
+        _log.debug("%s %s", self._settings.host, line)
+        if len(self._transcript) < MAX_TRANSCRIPT_LINES:
+            self._transcript.append(line)
+        elif len(self._transcript) == MAX_TRANSCRIPT_LINES:
+            self._transcript.append("= what follows is left out")
+        if self._observe is not None:
+            self._observe(line)
+
+
+def _went_stale(settled: Settled) -> bool:
+    """Whether a kept connection had ended before this letter got anywhere, so that a new one may carry it.
+
+    A relay that has had enough letters on one connection, or has waited too long, says 421 or just hangs up.
+    """
+    if settled.phase != "mail":
+        return False
+    lost = settled.fault is not None and settled.fault.kind == "lost"
+    return lost or (settled.reply is not None and settled.reply.code == 421)
+
+
+def _connect_fault(error: OSError) -> Fault:
+    if isinstance(error, TimeoutError):
+        return Fault(kind="timeout", text=_worded("no connection in time", error))
+    if isinstance(error, ConnectionRefusedError):
+        return Fault(kind="refused", text=_worded("the connection was refused", error))
+    return Fault(kind="unreachable", text=_worded("no connection", error))
+
+
+def _stream_fault(error: OSError, overdue: str) -> Fault:
+    if isinstance(error, TimeoutError):
+        return Fault(kind="timeout", text=_worded(f"timeout: {overdue}", error))
+    return Fault(kind="lost", text=_worded("the connection was lost", error))
+
+
+def _worded(what: str, error: OSError) -> str:
+    return printable(": ".join(part for part in (what, str(error)) if part), max_chars=MAX_TRANSCRIPT_CHARS)

@@ -7,13 +7,10 @@ a connection that broke, octets that are not SMTP, or a demand of our own settin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal, final
 
 Phase = Literal["connect", "greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "content"]
 """How far a delivery has come, under the names of the outcome that users read."""
-
-SETUP_PHASES: Final[frozenset[Phase]] = frozenset({"connect", "greeting", "hello", "tls", "auth"})
-"""What goes wrong here concerns us and the relay, not the letter: another relay may still take it."""
 
 FaultKind = Literal["unreachable", "refused", "timeout", "lost", "protocol", "auth", "size"]
 """``unreachable``: no connection; ``refused``: the connection was refused; ``timeout``: a deadline passed;
@@ -21,6 +18,7 @@ FaultKind = Literal["unreachable", "refused", "timeout", "lost", "protocol", "au
 cannot be had; ``size``: the letter is larger than the relay says it takes (RFC 1870)."""
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Why something ended without a deciding reply; ``text`` is one clause for people, without secrets."""

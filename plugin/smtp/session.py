@@ -139,7 +139,7 @@ class Session:
         self._say(State.MAIL, f"MAIL FROM:<{envelope.sender}>{parameter}")
 
     def quit(self) -> None:
-        """Say goodbye, between letters, behind what is outstanding."""
+        """Say goodbye, between letters. A RSET that has not left yet need not: QUIT ends the transaction too."""
         self._queue.clear()
         self._say(State.QUIT, "QUIT")
 

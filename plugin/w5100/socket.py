@@ -174,7 +174,7 @@ class TcpSocket:
         """Send all of ``data``; returns when the chip says SEND_OK: all is transmitted.
 
         Raises PeerTimeout (no acknowledgement), ConnectionLost (reset), ChipTimeout (SEND without SEND_OK),
-        SocketTimeout (no room in time), ChipLost, BusError. After any of them the stream has a gap: nothing more
+        SocketTimeout (not all in time), ChipLost, BusError. After any of them the stream has a gap: nothing more
         can be sent, but ``receive`` may still tell why.
         """
         self._demand_connection()
@@ -192,7 +192,8 @@ class TcpSocket:
         """Copy into the ring and SEND until all of ``view`` is transmitted.
 
         The chip has one SEND at a time, [Sn_TX_RD, Sn_TX_WR). What is copied beyond Sn_TX_WR meanwhile does not
-        touch it; so long data go by half a ring, the one half being copied while the other is under way.
+        touch it; so long data go by half a ring, the one half being copied while the other is under way. Both
+        together never exceed the ring, even if Sn_TX_FSR should lag behind a SEND that was just taken.
         """
         hw, ring = self._hw, self._hw.tx
         most = ring.size_bytes if len(view) <= ring.size_bytes else ring.size_bytes // 2
@@ -201,6 +202,8 @@ class TcpSocket:
         while copied < len(view) or staged or self._running:
             if hw.status == Status.CLOSED:
                 raise self._lost()
+            if copied and hw.waiter.now() > deadline:
+                raise self._late(timeout_s)
             count = max(0, min(self._free - staged, len(view) - copied, most - staged))
             accesses = ring.write(advance(self._tx_wr, staged), bytes(view[copied : copied + count]))
             copied += count
@@ -225,16 +228,19 @@ class TcpSocket:
         hw = self._hw
         remaining = deadline - hw.waiter.now()
         if remaining <= 0:
-            if self._running:
-                raise ChipTimeout(
-                    f"{self._peer}: SEND of {self._running} octets without SEND_OK within {timeout_s:g} s "
-                    f"(Sn_SR {self.status})"
-                )
-            raise SocketTimeout(f"{self._peer}: the peer takes no more data within {timeout_s:g} s")
+            raise self._late(timeout_s)
         if self._running:
             hw.wait(remaining, pace)
         else:
             hw.waiter.pause(remaining, pace)
+
+    def _late(self, timeout_s: float) -> W5100Error:
+        if self._running:
+            return ChipTimeout(
+                f"{self._peer}: SEND of {self._running} octets without SEND_OK within {timeout_s:g} s "
+                f"(Sn_SR {self.status})"
+            )
+        return SocketTimeout(f"{self._peer}: not all could be sent within {timeout_s:g} s")
 
     def _look_tx(self, *, room: bool) -> None:
         """Look, and with ``room`` learn from Sn_TX_FSR how much of the ring is free."""
@@ -244,9 +250,7 @@ class TcpSocket:
             return
         first, second = hw.look(*hw.pair(reg.Sn_TX_FSR))
         self._note_sent()
-        free = hw.agree(reg.Sn_TX_FSR, first, second, hw.tx.size_bytes)
-        # Sn_TX_FSR may lag behind a SEND that was just taken; what that one sends is never free.
-        self._free = min(free, hw.tx.size_bytes - self._running)
+        self._free = hw.agree(reg.Sn_TX_FSR, first, second, hw.tx.size_bytes)
 
     def _note_sent(self) -> None:
         if self._hw.events & SocketInterrupt.SEND_OK:
@@ -344,7 +348,7 @@ class TcpSocket:
             self._look_tx(room=True)
             if hw.status not in (Status.ESTABLISHED, Status.CLOSE_WAIT):
                 return
-            if self._free == hw.tx.size_bytes:
+            if self._free == hw.tx.size_bytes and not self._running:
                 break
             remaining = deadline - hw.waiter.now()
             if remaining <= 0:

@@ -8,9 +8,10 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from plugin.demo.broker import LOOPBACK
+from plugin.mqtt import Settings
 
 CONNECT: Final = 0x10
 PUBLISH: Final = 0x30
@@ -167,3 +168,30 @@ def scripted(*scripts: Callable[[Wire], None], context: ssl.SSLContext | None = 
         yield broker
     finally:
         broker.close()
+
+
+def settings_for(broker: ScriptedBroker, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "host": broker.host,
+        "port": broker.port,
+        "answer_timeout_s": 0.2,
+        "reconnect_first_s": 0.01,
+        "reconnect_longest_s": 0.05,
+    }
+    return Settings(**(values | changes))
+
+
+def welcome(wire: Wire) -> None:
+    wire.accept()
+    wire.serve()
+
+
+def silent(wire: Wire) -> None:
+    while True:
+        wire.take()
+
+
+def babble(wire: Wire) -> None:
+    wire.take()
+    wire.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"<html>" * 50)
+    silent(wire)

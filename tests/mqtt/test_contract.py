@@ -315,3 +315,14 @@ def test_stop_is_quick_and_may_come_at_any_time(broker: AnyBroker, protocol: Ver
     with started(settings) as subject:
         subject.mqtt.stop(timeout_s=5.0)
         assert eventually(lambda: not subject.thread.is_alive())
+
+
+def test_an_onlooker_takes_what_it_asked_for_and_announces_nothing(broker: AnyBroker, protocol: Version) -> None:
+    settings = settings_for(broker, protocol, base="onlooker", onlooker="onlooker/+/#")
+    with running(settings) as looking, peer(broker, protocol) as other:
+        other.publish("onlooker/success/x", b"seen")
+        assert eventually(lambda: [one.payload for one in looking.messages] == [b"seen"])
+    with peer(broker, protocol) as other:
+        other.subscribe("onlooker/bridge/state")
+        other.publish("onlooker/bridge/state", b"mark")
+        assert eventually(lambda: [one.payload for one in other.received] == [b"mark"])

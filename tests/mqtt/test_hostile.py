@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from plugin.mqtt import Mqtt, Settings, TlsSettings
-from tests.mqtt.scripted import DISCONNECT, Gone, ScriptedBroker, Wire, scripted
-from tests.mqtt.support import Subject, eventually, running, started
-
-PEM: Final = str(Path(__file__).with_name("loopback.pem"))
-
-
-def settings_for(broker: ScriptedBroker, **changes: Any) -> Settings:
-    values: dict[str, Any] = {
-        "host": broker.host,
-        "port": broker.port,
-        "answer_timeout_s": 0.2,
-        "reconnect_first_s": 0.01,
-        "reconnect_longest_s": 0.05,
-    }
-    return Settings(**(values | changes))
-
-
-def welcome(wire: Wire) -> None:
-    wire.accept()
-    wire.serve()
-
-
-def silent(wire: Wire) -> None:
-    while True:
-        wire.take()
+from tests.mqtt.scripted import DISCONNECT, Gone, Wire, babble, scripted, settings_for, silent, welcome
+from tests.mqtt.support import eventually, running, started
 
 
 def silent_after_connack(wire: Wire) -> None:
@@ -60,12 +33,6 @@ def connack(code: int, properties: bytes = b"") -> Callable[[Wire], None]:
 def only_3_1_1(wire: Wire) -> None:
     wire.take()
     wire.send(0x20, b"\x00\x01")
-
-
-def babble(wire: Wire) -> None:
-    wire.take()
-    wire.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"<html>" * 50)
-    silent(wire)
 
 
 def told_to_go(code: int) -> Callable[[Wire], None]:
@@ -340,86 +307,3 @@ def test_foreign_properties_are_bounded() -> None:
         (message,) = subject.wait_messages(1)
         assert len(message.properties.user_properties) == 100
         assert message.properties.user_properties[0] == ("k", "v" * 8192)
-
-
-def test_stop_is_bounded_while_the_broker_is_away() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = int(nobody.getsockname()[1])
-    with started(Settings(host="127.0.0.1", port=port)) as subject:
-        reason = subject.wait_reason("nobody listens", str(port))
-        assert "is the broker running?" in reason
-        subject.mqtt.publish("a", b"a", token=1)
-        before = time.monotonic()
-        subject.mqtt.stop(timeout_s=2.0)
-        assert time.monotonic() - before < 0.5
-        assert not subject.thread.is_alive() or eventually(lambda: not subject.thread.is_alive())
-    assert subject.published == []
-
-
-def test_stop_is_bounded_while_the_broker_acknowledges_nothing() -> None:
-    def deaf(wire: Wire) -> None:
-        wire.accept()
-        silent(wire)
-
-    with scripted(deaf) as broker, running(settings_for(broker)) as subject:
-        before = time.monotonic()
-        subject.mqtt.stop(timeout_s=0.6)
-        assert 0.2 < time.monotonic() - before < 0.9
-        assert eventually(lambda: not subject.thread.is_alive())
-
-
-def test_stop_from_a_callback_does_not_wait_for_itself() -> None:
-    with scripted(welcome) as broker:
-        subject = Subject(settings_for(broker))
-        subject.mqtt = Mqtt(
-            settings_for(broker),
-            on_message=lambda _message: None,
-            on_published=lambda _token: None,
-            on_session=lambda _present: subject.mqtt.stop(timeout_s=30.0),
-            on_connection=lambda _connected, _reason: None,
-        )
-        before = time.monotonic()
-        subject.start()
-        subject.thread.join(5.0)
-        assert not subject.thread.is_alive()
-        assert time.monotonic() - before < 5.0
-        assert not subject.failures
-
-
-def test_run_is_for_one_call() -> None:
-    with (
-        scripted(welcome) as broker,
-        running(settings_for(broker)) as subject,
-        pytest.raises(RuntimeError, match="once"),
-    ):
-        subject.mqtt.run()
-
-
-def server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(PEM)
-    return context
-
-
-@pytest.mark.parametrize("tls", [TlsSettings(ca_file=PEM), TlsSettings(verify=False)])
-def test_tls(tls: TlsSettings) -> None:
-    with (
-        scripted(welcome, context=server_context()) as broker,
-        running(settings_for(broker, tls=tls, answer_timeout_s=5.0)) as subject,
-    ):
-        for token in range(50):
-            subject.mqtt.publish("a", b"x" * 5000, token=token)
-        subject.wait_published(*range(50))
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    with (
-        scripted(welcome, context=server_context()) as broker,
-        started(settings_for(broker, tls=TlsSettings())) as subject,
-    ):
-        assert "is not trusted: self" in subject.wait_reason("certificate", str(broker.port))
-
-
-def test_tls_against_a_port_without_it() -> None:
-    with scripted(babble) as broker, started(settings_for(broker, tls=TlsSettings(ca_file=PEM))) as subject:
-        assert subject.wait_reason("TLS", "is this its TLS port?")

@@ -158,7 +158,19 @@ def test_the_window_and_what_is_put_off() -> None:
     assert outgoing.answered(3) is None
     outgoing.put_off(refused, 100.0)
     assert outgoing.take(104.9) is None
-    assert outgoing.take(105.0) is refused
     assert outgoing.narrow(2)
-    assert [publication.token for publication in taken(outgoing, 200.0)] == [0, 1, 2, *range(4, WINDOW + 5)]
+    assert [publication.token for publication in taken(outgoing, 105.0)] == [0, 1, 2, *range(4, WINDOW + 5), 3]
     assert not outgoing
+
+
+def test_a_state_that_was_put_off_does_not_overtake_the_newer_one() -> None:
+    outgoing = Outgoing()
+    online, offline, other = (
+        one("state", b"1", retain=True),
+        one("state", b"2", retain=True),
+        one("x", retain=True),
+    )
+    outgoing.add(offline)
+    outgoing.put_off(online, 0.0)
+    outgoing.put_off(other, 0.0)
+    assert taken(outgoing, 10.0) == [offline, other]

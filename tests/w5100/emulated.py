@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import time
@@ -159,6 +160,14 @@ def listening(*, backlog: int = 5, receive_buffer_bytes: int | None = None) -> I
         server.bind(("127.0.0.1", 0))
         server.listen(backlog)
         yield server
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[int]:
+    """Yield a port of the loopback interface whose queue is full, so that the kernel does not answer a SYN."""
+    with listening(backlog=0) as server, socket.create_connection(server.getsockname(), DEADLINE_S):
+        assert select.select([server], [], [], DEADLINE_S)[0]  # only now is the one caller in the queue
+        yield port_of(server)
 
 
 @contextlib.contextmanager

@@ -269,3 +269,17 @@ def connected(bus: ScriptedChip, lanes: int = 1) -> TcpSocket:
     socket = ready(bus, lanes).tcp_socket()
     socket.connect(PEER, PORT, timeout_s=5)
     return socket
+
+
+def silently(number: int) -> None:
+    """A command that is taken and does nothing."""
+
+
+def unacknowledged(bus: ScriptedChip) -> Callable[[int], None]:
+    """A SEND that is transmitted at once and acknowledged never."""
+
+    def send(number: int) -> None:
+        bus.transmit(number, acknowledged=False)
+        bus.event(SocketInterrupt.SEND_OK, number)
+
+    return send

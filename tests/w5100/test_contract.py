@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import os
 import socket as kernel
 import struct
@@ -161,9 +162,10 @@ def test_a_dialogue(place: Place) -> None:
             socket.send_all(line, timeout_s=5)
             assert socket.receive(100, timeout_s=5) == b"250 " + line
     assert socket.status == "CLOSED"
-    assert [change[2] for change in seen][0] == "INIT"
-    assert [change[2] for change in seen][-1] == "CLOSED"
-    assert "ESTABLISHED" in [change[2] for change in seen]
+    reached = [new for _, _, new in seen]
+    assert reached[0] == "INIT"
+    assert reached[-1] == "CLOSED"
+    assert "ESTABLISHED" in reached
 
 
 @pytest.mark.parametrize("size", [1, 4095, 8192, 8193, 150_001])
@@ -190,8 +192,8 @@ def test_a_slow_reader_slows_the_sender_and_loses_nothing(place: Place) -> None:
     chip = place.chip()
     with place.server(serve) as port, closing(chip.tcp_socket()) as socket:
         socket.connect(place.peer, port, timeout_s=5)
-        socket.send_all(pattern(300_000), timeout_s=20)
-    assert arrived == [pattern(300_000)]
+        socket.send_all(pattern(40_000), timeout_s=20)
+    assert arrived == [pattern(40_000)]
 
 
 @pytest.mark.parametrize("most", [1, 100, 4096, 100_000])
@@ -275,22 +277,28 @@ def test_what_is_in_the_ring_survives_a_rst(place: Place) -> None:
 
 def everything_until_lost(socket: TcpSocket) -> bytes:
     data = b""
-    with pytest.raises(ConnectionLost):
-        while True:
-            data += socket.receive(5, timeout_s=5)
-    return data
+    try:
+        while part := socket.receive(5, timeout_s=5):
+            data += part
+    except ConnectionLost:
+        return data
+    pytest.fail("a RST was taken for an end in order")
 
 
 def test_a_silent_peer_is_a_socket_timeout(place: Place) -> None:
     chip = place.chip()
-    with place.server(lambda connection: connection.close() if connection.recv(1) else None) as port:
-        with closing(chip.tcp_socket()) as socket:
-            socket.connect(place.peer, port, timeout_s=5)
-            started = time.monotonic()
-            with pytest.raises(SocketTimeout):
-                socket.receive(100, timeout_s=0.3)
-            assert 0.3 <= time.monotonic() - started < 0.6
-            socket.send_all(b".", timeout_s=5)
+    arrived: list[bytes] = []
+    with (
+        place.server(lambda connection: arrived.append(read_to_end(connection))) as port,
+        closing(chip.tcp_socket()) as socket,
+    ):
+        socket.connect(place.peer, port, timeout_s=5)
+        started = time.monotonic()
+        with pytest.raises(SocketTimeout):
+            socket.receive(100, timeout_s=0.3)
+        assert 0.3 <= time.monotonic() - started < 1.0
+        socket.send_all(b"still there", timeout_s=5)
+    assert arrived == [b"still there"]
 
 
 def test_close_ends_the_connection_in_order(place: Place) -> None:
@@ -301,19 +309,23 @@ def test_close_ends_the_connection_in_order(place: Place) -> None:
         socket.connect(place.peer, port, timeout_s=5)
         started = time.monotonic()
         socket.close()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 0.9
     assert ends == [b""]  # FIN; a RST would have raised
 
 
 def test_close_is_bounded_when_the_peer_does_not_end(place: Place) -> None:
     closed = threading.Event()
+
+    def serve(connection: kernel.socket) -> None:
+        assert closed.wait(10)
+
     chip = place.chip()
-    with place.server(lambda connection: closed.wait(10) and None) as port:
+    with place.server(serve) as port:
         socket = chip.tcp_socket()
         socket.connect(place.peer, port, timeout_s=5)
         started = time.monotonic()
         socket.close(timeout_s=0.3)
-        assert 0.25 < time.monotonic() - started < 0.8
+        assert 0.25 < time.monotonic() - started < 0.95
         closed.set()
     assert chip.tcp_socket().number == 0
 
@@ -333,7 +345,7 @@ def test_a_hardware_socket_serves_again_and_again_from_new_ports(place: Place) -
                 socket.send_all(b"%d" % n, timeout_s=5)
                 assert socket.receive(100, timeout_s=5) == b"%d" % n
                 assert socket.number == 0
-    assert all(one != other for one, other in zip(ports, ports[1:], strict=False))
+    assert all(one != other for one, other in itertools.pairwise(ports))
 
 
 def test_three_lanes_at_once(place: Place) -> None:

@@ -189,6 +189,30 @@ def test_two_sockets_on_one_port_do_not_share_it(host: Host, peer: socket.socket
     assert host.received(1) == 0
 
 
+def test_a_link_that_comes_back_in_time_lets_the_datagram_leave(
+    host: Host, peer: socket.socket, clock: Clock
+) -> None:
+    host.open(0, mode=emu.UDP)
+    host.aim(0, emu.port_of(peer))
+    host.chip.inject(LinkDown())
+    host.send(0, b"late")
+    clock.now_s += 1
+    assert host.sr(0) == emu.SR_ARP
+    host.chip.clear_faults()
+    assert host.sr(0) == emu.SR_UDP
+    assert host.ir(0) == emu.IR_SEND_OK
+    assert peer.recv(100) == b"late"
+
+
+def test_without_transmit_memory_no_send_is_done(host: Host, peer: socket.socket) -> None:
+    host.write(0x041F, b"\x00")
+    host.open(0, mode=emu.UDP)
+    host.aim(0, emu.port_of(peer))
+    host.send(0, b"x")
+    assert host.ir(0) == 0
+    assert host.sr(0) == emu.SR_UDP
+
+
 def test_nothing_arrives_and_nothing_leaves_without_a_link(host: Host, peer: socket.socket, clock: Clock) -> None:
     port = emu.free_port(socket.SOCK_DGRAM)
     host.open(0, mode=emu.UDP, port=port)

@@ -390,14 +390,10 @@ def test_iolibrary_client_without_an_answer(chip: Emulator) -> None:
     client.spi.put16(0x0017, 10)
     client.spi.put(0x0019, 2)
     client.socket(0x01, 50002)
-    with emu.listening(backlog=0) as silent:
-        callers = [socket.socket() for _ in range(3)]
-        for caller in callers:
-            caller.setblocking(False)
-            caller.connect_ex(silent.getsockname())
-        assert client.connect(emu.port_of(silent)) == "timeout"  # 1, 2 and 4 ms
-        for caller in callers:
-            caller.close()
+    with emu.silent() as port:
+        outcome = client.connect(port)  # 1, 2 and 4 ms
+    # The library reads Sn_IR before Sn_SR, so the end of the last try may come between the two.
+    assert outcome == "timeout" or (outcome == "closed" and client.spi.get(client.base + 0x02) == 0x08)
 
 
 def test_iolibrary_reads_what_came_before_the_end(chip: Emulator) -> None:
@@ -423,8 +419,8 @@ def test_iolibrary_datagrams(chip: Emulator) -> None:
         for turn in range(5):
             client.sendto(b"question %d" % turn, emu.port_of(peer))
             assert peer.recvfrom(100) == (b"question %d" % turn, ("127.0.0.1", port))
-            peer.sendto(b"answer" * 100 * turn, ("127.0.0.1", port))
-            assert client.recvfrom() == (b"answer" * 100 * turn, emu.port_of(peer))
+            peer.sendto(b"answer" * 80 * turn, ("127.0.0.1", port))
+            assert client.recvfrom() == (b"answer" * 80 * turn, emu.port_of(peer))
 
 
 # --- Linux ----------------------------------------------------------------------------------------------

@@ -120,54 +120,34 @@ def test_no_answer_to_arp(host: Host, clock: Clock) -> None:
     assert host.ir(0) == emu.IR_TIMEOUT
 
 
-def _fill(server: socket.socket) -> list[socket.socket]:
-    """Let ``server``'s queue run full, so that the kernel leaves further SYNs without an answer."""
-    callers = []
-    for _ in range(3):
-        caller = socket.socket()
-        caller.setblocking(False)
-        caller.connect_ex(server.getsockname())
-        callers.append(caller)
-    return callers
-
-
 def test_no_answer_to_syn(host: Host, clock: Clock) -> None:
-    with emu.listening(backlog=0) as server:
-        callers = _fill(server)
-        host.connect(0, emu.port_of(server))
+    with emu.silent() as port:
+        host.connect(0, port)
         host.until_sr(0, emu.SR_SYNSENT)
         clock.now_s += 31.7
         assert host.sr(0) == emu.SR_SYNSENT
         clock.now_s += 0.2
         assert host.sr(0) == emu.SR_CLOSED
         assert host.ir(0) == emu.IR_TIMEOUT
-        for caller in callers:
-            caller.close()
 
 
 def test_rtr_and_rcr_decide_how_long_a_syn_is_tried(host: Host, clock: Clock) -> None:
     host.write_word(0x0017, 1000)
     host.write(0x0019, b"\x01")
-    with emu.listening(backlog=0) as server:
-        callers = _fill(server)
-        host.connect(0, emu.port_of(server))
+    with emu.silent() as port:
+        host.connect(0, port)
         host.until_sr(0, emu.SR_SYNSENT)
         clock.now_s += 0.31  # 100 ms and 200 ms
         assert host.sr(0) == emu.SR_CLOSED
-        for caller in callers:
-            caller.close()
 
 
 def test_close_ends_an_attempt_to_connect(host: Host) -> None:
-    with emu.listening(backlog=0) as server:
-        callers = _fill(server)
-        host.connect(0, emu.port_of(server))
+    with emu.silent() as port:
+        host.connect(0, port)
         host.until_sr(0, emu.SR_SYNSENT)
         host.command(0, emu.CLOSE)
         assert host.sr(0) == emu.SR_CLOSED
         assert host.ir(0) == 0
-        for caller in callers:
-            caller.close()
 
 
 # --- sending --------------------------------------------------------------------------------------------
@@ -390,6 +370,31 @@ def test_discon_waits_for_the_peer_who_may_still_send(host: Host) -> None:
         host.clear(0)
     host.until_sr(0, emu.SR_CLOSED)
     assert host.ir(0) == emu.IR_DISCON
+
+
+def test_the_last_data_comes_before_the_end_in_fin_wait_too(host: Host) -> None:
+    with emu.connected(host) as peer:
+        host.command(0, emu.DISCON)
+        peer.sendall(bytes(range(250)) * 10)
+        assert peer.recv(1) == b""
+    host.until(lambda: host.received(0) == 2048)
+    assert host.sr(0) == emu.SR_FIN_WAIT
+    assert host.take(0) == (bytes(range(250)) * 10)[:2048]
+    host.until_sr(0, emu.SR_CLOSED)
+    assert host.take(0) == (bytes(range(250)) * 10)[2048:]
+
+
+def test_a_host_may_send_and_end_after_the_peers_fin_with_a_full_ring(host: Host) -> None:
+    with emu.connected(host) as peer:
+        peer.sendall(bytes(2048))
+        peer.shutdown(socket.SHUT_WR)
+        host.until(lambda: host.received(0) == 2048)
+        host.send(0, b"QUIT\r\n")
+        host.command(0, emu.DISCON)
+        assert peer.recv(100) == b"QUIT\r\n"
+        assert peer.recv(100) == b""
+        host.take(0)
+        host.until_sr(0, emu.SR_CLOSED)
 
 
 def test_fin_wait_stays_while_the_peer_does_not_close(host: Host, clock: Clock) -> None:

@@ -188,7 +188,8 @@ def _cpu_spent_s(wait: Callable[[], bool]) -> float:
 
 
 @pytest.mark.parametrize(
-    "situation", ["full ring", "half closed", "both ended, ring full", "no link", "listening"]
+    "situation",
+    ["full ring", "half closed", "both ended, ring full", "no link", "listening", "no transmit memory"],
 )
 def test_it_does_not_spin(host: Host, situation: str) -> None:
     host.write(0x0016, b"\x00")
@@ -202,6 +203,9 @@ def test_it_does_not_spin(host: Host, situation: str) -> None:
             peer.shutdown(socket.SHUT_WR)
         if situation == "half closed":
             host.until_sr(0, emu.SR_CLOSE_WAIT)
+        if situation == "no transmit memory":
+            host.write(0x041F, b"\x00")
+            host.send(0, b"x")
         if situation == "no link":
             host.chip.inject(LinkDown())
             peer.sendall(b"unheard")

@@ -67,15 +67,20 @@ class DatagramEngine:
             state.take_over(reg.Sn_DHAR)
         else:
             state.store(reg.Sn_DHAR, hardware_address(state.destination[0]))
-        empty_udp = not self._raw and not state.tx_pending
-        if empty_udp or self._around.faults.send_unanswered(state.number):
+        empty = not state.tx.size or (not self._raw and not state.tx_pending)
+        if empty or self._around.faults.send_unanswered(state.number):
             self._hung = True  # silicon never ends such a SEND; CLOSE and OPEN help
             return
         self._sending = True
-        self._send()
+        if not self._send():
+            state.status = Status.ARP
+            self._unanswered_since = self._around.clock()
 
-    def _send(self) -> None:
-        """Send [TX_RD, TX_WR): UDP in pieces of the MSS; IPRAW beyond the MSS is dropped, yet SEND_OK comes."""
+    def _send(self) -> bool:
+        """Send [TX_RD, TX_WR): UDP in pieces of the MSS; IPRAW beyond the MSS is dropped, yet SEND_OK comes.
+
+        False where the network knows no way to the destination. A full buffer of the kernel is no failure.
+        """
         state = self._state
         mss = state.word(reg.Sn_MSSR)
         if self._raw and state.tx_pending > mss:
@@ -83,15 +88,12 @@ class DatagramEngine:
         while pending := state.tx_pending:
             data = state.tx.read(state.tx_una, min(pending, mss))
             error = self._transmit(data) if data else errno.EAGAIN
-            if error == errno.EAGAIN:
-                return  # the kernel's buffer is full; poll tells when it is not
             if error:
-                state.status = Status.ARP
-                self._unanswered_since = self._around.clock()
-                return
+                return error == errno.EAGAIN
             self._take(len(data))
         self._sending = False
         state.raise_interrupt(SocketInterrupt.SEND_OK)
+        return True
 
     def _take(self, count: int) -> None:
         self._state.taken(count)
@@ -130,17 +132,22 @@ class DatagramEngine:
         if kernel is not None and happened & select.POLLIN:
             self._receive(kernel)
         if state.status == Status.ARP:
-            common = self._around.common
+            return self._ask_again()
+        if self._sending and not self._send():
+            state.status = Status.ARP
+            self._unanswered_since = self._around.clock()
+        return False
+
+    def _ask_again(self) -> bool:
+        state, common = self._state, self._around.common
+        if not self._send():
             if self._around.clock() - self._unanswered_since < arp_timeout_s(common.rtr, common.rcr):
                 return False
             self._take(state.tx_pending)
             self._sending = False
-            state.status = self._rest
             state.raise_interrupt(SocketInterrupt.TIMEOUT)
-            return True
-        if self._sending:
-            self._send()
-        return False
+        state.status = self._rest
+        return True
 
     def _take_errors(self) -> None:
         if self._kernel is None:
@@ -193,7 +200,9 @@ class DatagramEngine:
         """Return the kernel socket: datagrams are taken as they come, whether or not there is room for them."""
         if self._kernel is None:
             return None
-        unsent = select.POLLOUT if self._sending and self._state.status == self._rest else 0
+        unsent = (
+            select.POLLOUT if self._sending and self._state.tx.size and self._state.status == self._rest else 0
+        )
         return self._kernel, select.POLLIN | unsent
 
 

@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -57,6 +58,7 @@ class Emulator:
         self._memory = bytearray(2 * reg.MEMORY_BYTES)
         self._common = CommonRegisters()
         self._network = Network()
+        weakref.finalize(self, self._network.close)  # also an emulator that is forgotten leaves no kernel socket
         self._faults = FaultPlan()
         self._clock = clock
         around = Surroundings(

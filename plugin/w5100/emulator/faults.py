@@ -87,7 +87,10 @@ class ChipReset(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkDown(Fault):
-    """The cable is out: nothing reaches the network and nothing comes from it. No register tells; timers run."""
+    """The cable is out: nothing reaches the network and nothing comes from it. No register tells; timers run.
+
+    What the host's kernel answers by itself still passes: a peer may see its SYN accepted by a LISTEN.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import logging
 import select
 import socket
 import struct
-import weakref
 from collections.abc import Iterable
 from typing import Final
 
@@ -25,12 +24,6 @@ PORT_UNREACHABLE: Final = (3, 3)
 TCP_STATE_WAITING_FOR_ACK_OF_FIN: Final = frozenset({4, 9, 11})  # FIN_WAIT1, LAST_ACK, CLOSING
 
 
-def _close_all(sockets: set[socket.socket]) -> None:
-    for one in sockets:
-        one.close()
-    sockets.clear()
-
-
 class Listener:
     """One kernel listener, shared by all hardware sockets that LISTEN on its port."""
 
@@ -41,17 +34,18 @@ class Listener:
 
 
 class Network:
-    """Opens kernel sockets and keeps account of them: none outlives the emulator, even one that is forgotten."""
+    """Opens kernel sockets and keeps account of them, so that none outlives the chip."""
 
     def __init__(self) -> None:
         self._open: set[socket.socket] = set()
         self._listeners: dict[int, Listener] = {}
-        self._finalizer = weakref.finalize(self, _close_all, self._open)
 
     def close(self) -> None:
         """Close every kernel socket."""
         self._listeners.clear()
-        self._finalizer()
+        for one in self._open:
+            one.close()
+        self._open.clear()
 
     # --- TCP --------------------------------------------------------------------------------------------
 

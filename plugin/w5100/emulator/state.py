@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from plugin.w5100.emulator.common import CommonRegisters
 from plugin.w5100.emulator.faults import FaultPlan
 from plugin.w5100.emulator.memory import Window
 from plugin.w5100.emulator.network import Network
+
+log = logging.getLogger("hardwire.w5100")
 
 SIZE: Final = 0x30
 # Writes to these go to a shadow; reads give the value in force until a command takes the shadow over.
@@ -144,6 +147,8 @@ class SocketState:
 
     @status.setter
     def status(self, value: int) -> None:
+        if value != self.status:
+            log.debug("S%d_SR: %s to %s", self.number, reg.status_name(self.status), reg.status_name(value))
         self._file[reg.Sn_SR] = value
 
     @property

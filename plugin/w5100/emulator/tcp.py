@@ -213,7 +213,9 @@ class TcpEngine:
             self._receive()
         if happened & TROUBLE and self._state.status in OPEN_TO_PEER and self._kernel is not None:
             error = self._kernel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self._break(error or errno.ECONNRESET)
+            # With our FIN sent, POLLHUP alone says that the peer's came too, behind data that waits for room.
+            if error or not self._fin_sent:
+                self._break(error or errno.ECONNRESET)
         if self._state.status in OPEN_TO_PEER:
             self._hand_over()
         if self._state.status in OPEN_TO_PEER:
@@ -358,7 +360,8 @@ class TcpEngine:
         kernel = self._kernel if self._listener is None else self._listener.kernel
         if kernel is None or self._around.faults.link_down():
             return None
-        wanted = select.POLLOUT if self._state.tx_pending and not self._send_lost else 0
+        sendable = self._state.tx_pending and self._state.tx.size and not self._send_lost
+        wanted = select.POLLOUT if sendable else 0
         if status == Status.LISTEN:
             wanted = select.POLLIN
         elif status == Status.SYNSENT:
