@@ -109,7 +109,7 @@ CREATE TABLE packet (
     fingerprint BLOB NOT NULL,
     alert INTEGER NOT NULL REFERENCES alert ON DELETE CASCADE
 );
-
+CREATE INDEX packet_alert ON packet (alert);
 
 CREATE TABLE outcome (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -202,7 +202,9 @@ class Client:
             patience_s = self._left_s(self._waiting_since + limit_s - self._clock())
             data = stream.receive(RECEIVE_BYTES, timeout_s=patience_s)
         except OSError as error:
-            session.fail(_stream_fault(error, f"no whole reply within {limit_s:g} s ({session.phase})"))
+            session.fail(
+                _stream_fault(error, f"waiting for a whole reply ({session.phase}, {limit_s:g} s at most)")
+            )
             return
         session.receive(data)
         if session.replies > replies:
@@ -210,10 +212,12 @@ class Client:
 
     def _left_s(self, limit_s: float) -> float:
         """Return the seconds left within ``limit_s`` and the letter's own limit; TimeoutError without any."""
-        left_s = min(limit_s, self._deadline - self._clock())
-        if left_s <= 0:
+        letter_left_s = self._deadline - self._clock()
+        if letter_left_s <= 0:
+            raise TimeoutError(f"the letter has taken {self._settings.timeouts.letter_s:g} s")
+        if limit_s <= 0:
             raise TimeoutError
-        return left_s
+        return min(limit_s, letter_left_s)
 
     def _hear_last_words(self, connection: _Connection) -> None:
         """Read, briefly, what a relay that takes nothing more has said before: a 421 or 552 tells the reason."""
@@ -298,9 +302,9 @@ def _connect_fault(error: OSError) -> Fault:
     return Fault(kind="unreachable", text=_worded("no connection", error))
 
 
-def _stream_fault(error: OSError, overdue: str) -> Fault:
+def _stream_fault(error: OSError, doing: str) -> Fault:
     if isinstance(error, TimeoutError):
-        return Fault(kind="timeout", text=_worded(f"timeout: {overdue}", error))
+        return Fault(kind="timeout", text=_worded(f"timeout {doing}", error))
     return Fault(kind="lost", text=_worded("the connection was lost", error))
 
 

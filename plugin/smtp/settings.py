@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Final, Literal
 
 from plugin.smtp.auth import Credentials
 from plugin.smtp.envelope import check_helo_name
 from plugin.smtp.errors import Phase
+
+MAX_TIMEOUT_S: Final = 86400.0
 
 Greeting = Literal["auto", "helo"]
 Auth = Literal["required", "preferred", "none"]
@@ -36,8 +38,8 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            if not getattr(self, one.name) > 0:
-                raise ValueError(f"{one.name} must be more than 0 seconds")
+            if not 0 < getattr(self, one.name) <= MAX_TIMEOUT_S:
+                raise ValueError(f"{one.name} must be more than 0 and at most {MAX_TIMEOUT_S:g} seconds")
 
     def reply_s(self, phase: Phase) -> float:
         """Return how long the reply that ends ``phase`` is waited for."""

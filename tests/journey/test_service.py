@@ -70,7 +70,7 @@ def test_an_alert_becomes_a_mail_and_an_outcome(
             "phase": "content",
             "code": 250,
             "enhanced": "2.0.0",
-            "text": "2.0.0 Ok: queued as DEMO1",
+            "text": "Ok: queued as DEMO1",
         }
     ]
     assert (outcome["greeting"], outcome["attempts"], outcome["reason"]) == ("EHLO", 1, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,3 +128,46 @@ class ScriptedRelay:
         for stream in self.streams:
             assert not stream.steps, f"not played: {list(stream.steps)}"
             assert stream.closed
+
+
+class Peer:
+    """A Stream that answers by a function of everything sent so far, and can refuse to take more."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        answer: Callable[[bytes], bytes | OSError],
+        *,
+        takes_bytes: int | None = None,
+        thinks_s: float = 1.0,
+    ) -> None:
+        self.sent = b""
+        self.writes: list[tuple[int, float]] = []
+        self.receives = 0
+        self.closed = False
+        self._clock = clock
+        self._answer = answer
+        self._takes_bytes = takes_bytes
+        self._thinks_s = thinks_s
+
+    def send_all(self, data: bytes, *, timeout_s: float) -> None:
+        assert timeout_s > 0
+        self.writes.append((len(data), timeout_s))
+        if self._takes_bytes is not None and len(self.sent) + len(data) > self._takes_bytes:
+            raise ConnectionResetError("connection reset by peer")
+        self.sent += data
+
+    def receive(self, max_bytes: int, *, timeout_s: float) -> bytes:
+        assert timeout_s > 0
+        self.receives += 1
+        answer = self._answer(self.sent)
+        if isinstance(answer, TimeoutError) or timeout_s < self._thinks_s:
+            self._clock.pass_s(timeout_s)
+            raise TimeoutError
+        if isinstance(answer, OSError):
+            raise answer
+        self._clock.pass_s(self._thinks_s)
+        return answer[:max_bytes]
+
+    def close(self, *, timeout_s: float = 1.0) -> None:
+        self.closed = True

@@ -26,7 +26,7 @@ QUIT      -  CLOSING          -             CLOSING        CLOSING
 EXPECTED = {line.split()[0]: line.split()[1:] for line in CELLS.strip().splitlines()}
 
 
-@pytest.mark.parametrize(("state", "first"), itertools.product(State, range(1, 6)))
+@pytest.mark.parametrize(("state", "first"), list(itertools.product(State, range(1, 6))))
 def test_every_state_and_digit(state: State, first: int) -> None:
     cell = EXPECTED[state.name][first - 1]
     expected = Step.PROTOCOL_ERROR if cell == "-" else Step[cell]
