@@ -160,7 +160,7 @@ def send(config_path: Path, to: tuple[str, ...], message: str, dry_run: bool, as
     )
     try:
         if dry_run:
-            click.get_binary_stream("stdout").write(dry_run_of(config, mail))
+            click.echo(dry_run_of(config, mail), nl=False)
             return
         outcome = send_once(config, mail, dialogue=None if as_json else _tell_line)
     except (RefusedError, OSError) as error:

@@ -101,7 +101,7 @@ def _chip_and_relays(config: Config) -> Iterator[Finding]:
         return
     yield Finding(what="chip", ok=True, text=f"a W5100 answers on {config.chip.bus}")
     try:
-        for relay, greeted in relays_of(config, uplink).greet():
-            yield Finding(what=f"relay {relay}", ok=greeted.problem is None, text=greeted.problem or greeted.text)
+        for relay, problem, how in relays_of(config, uplink).greet():
+            yield Finding(what=f"relay {relay}", ok=problem is None, text=problem or how)
     finally:
         uplink.close()

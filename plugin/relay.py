@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -91,11 +91,28 @@ class Relays:
             transcript=tuple(transcript),
         )
 
-    def _hand_over(self, relay: Relay, envelope: Envelope) -> Delivery:
+    def greet(self) -> Iterator[tuple[str, str | None, str]]:
+        """Speak to each relay up to where a letter could follow; yield its name, the problem or None, and how."""
+        for relay in self._relays:
+            client = self._client(relay)
+            try:
+                greeted = client.greet()
+            finally:
+                client.close()
+            how = f"{greeted.greeting}, {'authenticated' if greeted.authenticated else 'not authenticated'}"
+            problem = None
+            if greeted.phase is not None:
+                problem = f"{greeted.phase}: {greeted.reply or greeted.fault}"
+            yield relay.name, problem, how
+
+    def _client(self, relay: Relay) -> Client:
         def connect() -> Stream:
             return self._connect(relay.host, relay.port, relay.connect_timeout_s)
 
-        client = Client(connect, relay.settings, clock=self._clock, observe=self._observe)
+        return Client(connect, relay.settings, clock=self._clock, observe=self._observe)
+
+    def _hand_over(self, relay: Relay, envelope: Envelope) -> Delivery:
+        client = self._client(relay)
         try:
             (delivery,) = client.deliver((envelope,))
         finally:

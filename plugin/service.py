@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from plugin import __version__
 from plugin.alert import Message, timestamp
@@ -27,6 +27,8 @@ from plugin.mqtt import Mqtt
 from plugin.outbox import OutboxError
 
 _log = logging.getLogger("hardwire.service")
+
+T = TypeVar("T")
 
 INTAKE_MESSAGES: Final = 1000  # waiting between the network thread and the intake
 BATCH_MESSAGES: Final = 256  # accepted in one transaction
@@ -107,6 +109,7 @@ class Service:
         self._base = config.topics.base
         self._stopping = threading.Event()
         self._closing = threading.Event()
+        self._subscribed = threading.Event()
         self._wake = threading.Condition()
         self._crew, self._couriers = Crew(), Crew()
         self._publishing = threading.Lock()
@@ -145,6 +148,10 @@ class Service:
         for lane in range(len(self._lanes)):
             self._couriers.start(f"courier-{lane}", self._courier(lane))
         _log.info("event=started version=%s lanes=%d", __version__, len(self._lanes))
+
+    def wait_subscribed(self, timeout_s: float) -> bool:
+        """Wait until the broker has our subscription: what is published before the first one goes nowhere."""
+        return self._subscribed.wait(timeout_s)
 
     def supervise(self) -> None:
         """Tell how things are until ``request_stop``; raises ThreadDied."""
@@ -185,31 +192,39 @@ class Service:
     def _intake(self) -> None:
         while not (self._closing.is_set() and self._arrived.empty()):
             batch = self._take(SUPERVISE_EVERY_S)
-            # The broker gives nothing again while the connection lasts, so what could not be stored is kept here,
-            # unacknowledged, until it can.
-            while batch:
-                try:
-                    self._take_in(batch)
-                except OutboxError as error:
-                    self._outbox_trouble(error, self._closing)
-                    if self._closing.is_set():
-                        return
+            self._bridge.published([one.token for one in batch if isinstance(one, _Acknowledged)])
+            for lost, group in itertools.groupby(batch, key=lambda one: isinstance(one, _SessionLost)):
+                if lost:
+                    self._insist(self._bridge.session_lost)
                 else:
-                    self._outbox_problem = None
-                    break
+                    self._accept([one for one in group if isinstance(one, Message)])
+            if batch:
+                self._publish_outcomes()
 
-    def _take_in(self, batch: list[Message | _SessionLost | _Acknowledged]) -> None:
-        self._bridge.published([one.token for one in batch if isinstance(one, _Acknowledged)])
-        for lost, group in itertools.groupby(batch, key=lambda one: isinstance(one, _SessionLost)):
-            if lost:
-                self._bridge.session_lost()
-                continue
-            messages = [one for one in group if isinstance(one, Message)]
-            if messages:
-                for message in self._bridge.accept(messages):
-                    self._mqtt.acknowledge(message)
-                self._rouse()
-        self._publish_outcomes()
+    def _accept(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        if (safe := self._insist(lambda: self._bridge.accept(messages))) is not None:
+            for message in safe:
+                self._mqtt.acknowledge(message)
+            self._rouse()
+
+    def _insist(self, work: Callable[[], T]) -> T | None:
+        """Do ``work`` until the outbox takes it; None if that is not before the end.
+
+        The broker gives nothing again while a connection lasts, so what cannot be stored now is kept here,
+        unacknowledged, and with the receive window full the broker keeps the rest.
+        """
+        while True:
+            try:
+                result = work()
+            except OutboxError as error:
+                self._outbox_trouble(error, self._closing)
+                if self._closing.is_set():
+                    return None
+            else:
+                self._outbox_problem = None
+                return result
 
     def _take(self, timeout_s: float) -> list[Message | _SessionLost | _Acknowledged]:
         """Return all that has arrived together, at most BATCH_MESSAGES; [] after ``timeout_s``."""
@@ -255,6 +270,8 @@ class Service:
 
     def _connection_changed(self, connected: bool, problem: str | None) -> None:  # noqa: FBT001 - mqtt's callback
         self._broker_problem = None if connected else problem or "not connected"
+        if connected:
+            self._subscribed.set()
 
     def _problem_of(self, lane: int) -> Callable[[str | None], None]:
         def report(problem: str | None) -> None:
@@ -267,18 +284,25 @@ class Service:
             self._wake.notify_all()
 
     def _outbox_trouble(self, error: OutboxError, ended: threading.Event) -> None:
-        """Tell about ``error`` once, and wait a little before the next try, or until ``ended``."""
+        """Wait a little before the next try, or until ``ended``."""
+        self._note_outbox(error)
+        ended.wait(OUTBOX_RETRY_S)
+
+    def _note_outbox(self, error: OutboxError) -> None:
         if str(error) != self._outbox_problem:
             _log.error("event=outbox_problem problem=%r", str(error))
         self._outbox_problem = str(error)
-        ended.wait(OUTBOX_RETRY_S)
 
     # --- what is published ----------------------------------------------------------------------------------
 
     def _publish_outcomes(self) -> None:
+        """Publish what is stored and not on its way; what cannot be read now is read at the next occasion."""
         with self._publishing:
-            for one in self._bridge.outgoing(PUBLISH_WINDOW):
-                self._mqtt.publish(one.topic, one.payload, token=one.id, correlation=one.correlation)
+            try:
+                for one in self._bridge.outgoing(PUBLISH_WINDOW):
+                    self._mqtt.publish(one.topic, one.payload, token=one.id, correlation=one.correlation)
+            except OutboxError as error:
+                self._note_outbox(error)
 
     def _tell(self, what: str, value: dict[str, Any]) -> None:
         payload = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
@@ -286,14 +310,15 @@ class Service:
 
     def health(self) -> dict[str, Any]:
         """Return the content of ``<base>/bridge/health``."""
-        now = self._bridge.health()
+        try:
+            depth = self._bridge.health()
+            waiting: dict[str, Any] = {"waiting": depth.waiting, "oldest_waiting_s": depth.oldest_waiting_s}
+        except OutboxError as error:
+            self._note_outbox(error)
+            waiting = {"waiting": None, "oldest_waiting_s": None}
         relay_problem = next((one for one in self._relay_problems.values() if one), None)
         return {
-            "queue": {
-                "waiting": now.waiting,
-                "oldest_waiting_s": now.oldest_waiting_s,
-                "problem": self._outbox_problem,
-            },
+            "queue": {**waiting, "problem": self._outbox_problem},
             "relay": {"ok": relay_problem is None, "problem": relay_problem},
             # A W5100 has no register that tells of its cable.
             "chip": {"ok": self._uplink.problem is None, "problem": self._uplink.problem, "link": None},

@@ -83,6 +83,7 @@ class MailServer:
             data_size_limit=MAX_MAIL_BYTES,
         )
         self._controller.start()
+        self._closed = False
 
     @property
     def mails(self) -> tuple[bytes, ...]:
@@ -99,8 +100,10 @@ class MailServer:
         self._mailbox.speaks_ehlo = True
 
     def close(self) -> None:
-        """End the server."""
-        self._controller.stop()
+        """End the server; may be repeated."""
+        if not self._closed:
+            self._closed = True
+            self._controller.stop()
 
     def __enter__(self) -> Self:
         return self

@@ -190,7 +190,7 @@ class _Show:
         service.start()
         self._crew.start("supervisor", service.supervise)
         try:
-            if not self._ready.wait(READY_WAIT_S):
+            if not (self._ready.wait(READY_WAIT_S) and service.wait_subscribed(READY_WAIT_S)):
                 console.print("[red]the broker did not take the connection in time[/red]")
                 return 1
             ended = [self._play(number, step, watcher) for number, step in enumerate(steps, 1)]

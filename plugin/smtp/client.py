@@ -25,6 +25,7 @@ __all__ = [
     "Delivery",
     "Envelope",
     "Fault",
+    "Greeted",
     "Phase",
     "RecipientResult",
     "Reply",
@@ -70,6 +71,18 @@ class Delivery:
     possible_duplicate: bool
     transcript: tuple[str, ...]
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Greeted:
+    """How a relay received us: a letter could follow, or ``reply`` or ``fault`` put an end to it in ``phase``."""
+
+    phase: Phase | None
+    reply: Reply | None
+    fault: Fault | None
+    greeting: Literal["EHLO", "HELO"] | None
+    authenticated: bool
+    transcript: tuple[str, ...]
 
 
 class Client:
@@ -118,6 +131,22 @@ class Client:
                 end = refused
                 self._record("= not tried: the relay has just refused us")
             yield self._delivery(envelope, end, self._clock() - begun)
+
+    def greet(self) -> Greeted:
+        """Open a connection and come as far as a letter could follow: greeting, hello, AUTH. Sends no letter."""
+        self._fallback = False
+        self._transcript = []
+        self._deadline = self._clock() + self._settings.timeouts.letter_s
+        opened = self._at_rest() or self._open()
+        refused = opened if isinstance(opened, Refused) else None
+        return Greeted(
+            phase=refused.phase if refused else None,
+            reply=refused.reply if refused else None,
+            fault=refused.fault if refused else None,
+            greeting=self._spoken.greeting if self._spoken else None,
+            authenticated=self._spoken.authenticated if self._spoken else False,
+            transcript=tuple(self._transcript),
+        )
 
     def close(self) -> None:
         """Say QUIT, wait for its answer only briefly, and close the connection; never raises for the peer."""

@@ -40,6 +40,7 @@ def running(config: Path) -> Iterator[Service]:
     supervisor = threading.Thread(target=service.supervise)
     supervisor.start()
     try:
+        assert service.wait_subscribed(30)
         yield service
     finally:
         service.stop()
@@ -131,7 +132,7 @@ def test_a_login_and_the_helo_fallback(
 def test_a_wrong_password_is_told_and_the_mail_waits(
     any_broker: AnyBroker, automation: Automation, mail: MailServer, tmp_path: Path
 ) -> None:
-    relay = f"[{{host: 127.0.0.1, port: {mail.port}, security: none, username: {LOGIN}, password: wrong}}]"
+    relay = f"[{{host: 127.0.0.1, port: {mail.port}, security: none, username: {LOGIN}, password: not-the-one}}]"
     with running(configuration(tmp_path, any_broker, mail.port, relays=relay)) as service:
         automation.publish("one", b"text")
         topic, outcome = automation.next()
@@ -140,7 +141,7 @@ def test_a_wrong_password_is_told_and_the_mail_waits(
         assert outcome["next_attempt_at"] is not None
         until(lambda: service.health()["relay"]["ok"] is False, "a relay problem in health")
         assert "535" in service.health()["relay"]["problem"]
-        assert "wrong" not in json.dumps(service.health()) + json.dumps(outcome)
+        assert "not-the-one" not in json.dumps(service.health()) + json.dumps(outcome)
     assert mail.mails == ()
 
 
