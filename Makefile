@@ -31,15 +31,14 @@ check: $(VENV)/.test  ## what CI checks beside the tests: style, types, import p
 run: $(VENV)/.demo  ## the service with a configuration   [CONFIG=hardwire.yaml]
 	@$(BIN)/hardwire run --config $(CONFIG)
 
+COMPILE := uv pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+LOCKED := -c requirements/test.lock pyproject.toml requirements/build.in
 lock:  ## renew the lock files from pyproject.toml (needs uv)
-	uv pip compile -q -U --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
-		--extra demo --extra test pyproject.toml requirements/build.in -o requirements/test.lock
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
-		--extra demo -c requirements/test.lock pyproject.toml requirements/build.in -o requirements/demo.lock
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
-		-c requirements/test.lock pyproject.toml requirements/build.in -o requirements/run.lock
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
-		--extra spi --extra gpio -c requirements/test.lock pyproject.toml requirements/build.in -o requirements/board.lock
+	$(COMPILE) -U --extra demo --extra test pyproject.toml requirements/build.in -o requirements/test.lock
+	$(COMPILE) --extra demo $(LOCKED) -o requirements/demo.lock
+	$(COMPILE) $(LOCKED) -o requirements/run.lock
+	$(COMPILE) --extra spi --extra gpio $(LOCKED) -o requirements/board.lock
+	$(COMPILE) -U requirements/board-build.in -o requirements/board-build.lock
 
 clean:  ## remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output
