@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
@@ -78,7 +78,10 @@ def run(config_path: Path, verbose: bool) -> None:
     show_default=True,
     help="Where the mails are saved.",
 )
-def demo(stay: bool, output: Path) -> None:
+@click.option(
+    "--broker", type=click.Choice(["mosquitto", "embedded"]), help="Which broker; mosquitto where it is there."
+)
+def demo(stay: bool, output: Path, broker: Literal["mosquitto", "embedded"] | None) -> None:
     """Show the main job without hardware, broker or mail server.
 
     Starts a broker, an emulated W5100, a mail server and the bridge on loopback, publishes four alerts, and shows
@@ -90,7 +93,7 @@ def demo(stay: bool, output: Path) -> None:
         from plugin.demo.show import run_demo
     except ImportError as error:
         _fail(f"the demo needs what the extra brings ({error.name} is missing): pip install 'hardwire[demo]'")
-    sys.exit(run_demo(output, stay=stay))
+    sys.exit(run_demo(output, stay=stay, kind=broker))
 
 
 @main.command()

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from plugin.alert import Message
 from plugin.config import load
-from plugin.demo.broker import Broker, BrokerError
+from plugin.demo.broker import Broker, BrokerError, BrokerKind
 from plugin.demo.mailserver import DOMAIN, MailServer
 from plugin.mqtt import Mqtt, Settings
 from plugin.service import Crew, Service, Watch
@@ -145,19 +145,26 @@ class _Stage:
         self._console.print(line, soft_wrap=True, highlight=False)
 
 
-def run_demo(output: Path, *, stay: bool) -> int:
-    """Run the show; return the exit code: 0 if each alert ended as it must."""
+def run_demo(output: Path, *, stay: bool, kind: BrokerKind | None = None) -> int:
+    """Run the show with the best broker there is, or ``kind``; 0 if each alert ended as it must."""
     console = Console()
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's own; the dialogue is shown from our side
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for old in (*output.glob("*.eml"), *output.glob("*.html"), *output.glob("outbox.db*")):
+            old.unlink()  # of an earlier show
+    except OSError as error:
+        console.print(
+            f"[red]{escape(str(output))} cannot be written ({error.strerror}): name another --output[/red]"
+        )
+        return 1
     picture = resources.files("plugin.demo").joinpath("camera.png").read_bytes()
     password = secrets.token_urlsafe(12)
     try:
         with (
-            Broker() as broker,
+            Broker(kind) as broker,
             MailServer(users=(ALICE,), login="house", password=password) as mail,
         ):
-            (output / "outbox.db").unlink(missing_ok=True)
             configuration = output / "hardwire.yaml"
             configuration.write_text(_configuration(broker, mail, "house", password))
             configuration.chmod(0o600)
