@@ -50,8 +50,10 @@ def bus_of(config: Config) -> Bus | ExchangeOnly:
         sys.path.append(folder)
     try:
         bus: Bus | ExchangeOnly = getattr(importlib.import_module(module_name), factory_name)()
-    except Exception as error:
-        raise BusUnavailable(f"chip.bus: {name}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise BusUnavailable(f"chip.bus: {name}: {type(error).__name__}: {error}".removesuffix(": ")) from error
+    if isinstance(bus, type):
+        raise BusUnavailable(f"chip.bus: {name} gave the class {bus.__name__}, not an object of it")
     if not callable(getattr(bus, "exchange", None)):
         raise BusUnavailable(f"chip.bus: {name} gave a {type(bus).__name__}, which has no exchange(frames)")
     return bus

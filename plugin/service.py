@@ -31,6 +31,7 @@ _log = logging.getLogger("hardwire.service")
 T = TypeVar("T")
 
 INTAKE_MESSAGES: Final = 1000  # waiting between the network thread and the intake
+INTAKE_BYTES: Final = 64 * 1024 * 1024  # of payload, from the network thread to the disk
 BATCH_MESSAGES: Final = 256  # accepted in one transaction
 PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
 IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
@@ -83,6 +84,30 @@ class Crew:
         return not any(thread.is_alive() for thread in self._threads)
 
 
+class Room:
+    """Octets that may be under way at a time; what alone exceeds ``limit_bytes`` goes when nothing else does."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._taken_bytes = 0
+        self._freed = threading.Condition()
+
+    def take(self, size_bytes: int, timeout_s: float) -> bool:
+        """Take room for ``size_bytes``; False if there is none within ``timeout_s``."""
+        with self._freed:
+            fits = self._freed.wait_for(
+                lambda: not self._taken_bytes or self._taken_bytes + size_bytes <= self._limit_bytes, timeout_s
+            )
+            self._taken_bytes += size_bytes if fits else 0
+            return fits
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back what was taken."""
+        with self._freed:
+            self._taken_bytes -= size_bytes
+            self._freed.notify_all()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """Who looks on: each line of the SMTP dialogue, each change of a socket's status. For the demo."""
@@ -111,9 +136,11 @@ class Service:
         self._closing = threading.Event()
         self._subscribed = threading.Event()
         self._wake = threading.Condition()
+        self._roused = 0  # counts, so that a call is not lost on who was about to sleep
         self._crew, self._couriers = Crew(), Crew()
         self._publishing = threading.Lock()
         self._arrived: queue.Queue[Message | _SessionLost | _Acknowledged] = queue.Queue(INTAKE_MESSAGES)
+        self._room = Room(INTAKE_BYTES)
         self._relay_problems: dict[int, str | None] = {}
         self._broker_problem: str | None = "not connected yet"
         self._outbox_problem: str | None = None
@@ -179,6 +206,10 @@ class Service:
         self._rouse()
         if not self._couriers.join(GRACE_S):
             _log.warning("event=stop_cut_short reason='a letter on the wire is tried again at the next start'")
+        try:
+            self._bridge.store_results()
+        except OutboxError as error:
+            _log.error("event=result_not_stored problem=%r", str(error))
         self._publish_outcomes()
         self._mqtt.stop(timeout_s=GOODBYE_S)
         self._closing.set()  # only now, for the broker's last PUBACKs are to be stored
@@ -198,6 +229,7 @@ class Service:
                     self._insist(self._bridge.session_lost)
                 else:
                     self._accept([one for one in group if isinstance(one, Message)])
+            self._room.give_back(sum(len(one.payload) for one in batch if isinstance(one, Message)))
             if batch:
                 self._publish_outcomes()
 
@@ -242,6 +274,7 @@ class Service:
     def _courier(self, lane: int) -> Callable[[], None]:
         def work() -> None:
             while not self._stopping.is_set():
+                roused = self._roused
                 try:
                     carried = self._bridge.carry(self._lanes[lane].deliver)
                     due_in = 0.0 if carried else self._bridge.next_due_in()
@@ -252,8 +285,10 @@ class Service:
                     self._publish_outcomes()
                     continue
                 with self._wake:
-                    if not self._stopping.is_set():
-                        self._wake.wait(IDLE_S if due_in is None else min(max(due_in, 0.01), IDLE_S))
+                    self._wake.wait_for(
+                        lambda seen=roused: self._stopping.is_set() or self._roused != seen,  # type: ignore[misc]
+                        IDLE_S if due_in is None else min(max(due_in, 0.01), IDLE_S),
+                    )
 
         return work
 
@@ -261,6 +296,10 @@ class Service:
 
     def _hand_over(self, item: Message | _SessionLost | _Acknowledged) -> None:
         """Put ``item`` before the intake; waits when that is behind, which holds the broker back."""
+        size_bytes = len(item.payload) if isinstance(item, Message) else 0
+        while not self._room.take(size_bytes, SUPERVISE_EVERY_S):
+            if self._closing.is_set():
+                return
         while not self._closing.is_set():
             try:
                 self._arrived.put(item, timeout=SUPERVISE_EVERY_S)
@@ -281,6 +320,7 @@ class Service:
 
     def _rouse(self) -> None:
         with self._wake:
+            self._roused += 1
             self._wake.notify_all()
 
     def _outbox_trouble(self, error: OutboxError, ended: threading.Event) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from plugin.w5100.chip import Addressing, Chip
-from plugin.w5100.errors import W5100Error
 from plugin.w5100.socket import TcpSocket
 
 _log = logging.getLogger("hardwire.uplink")
@@ -54,19 +53,22 @@ class Uplink:
         return self._problem
 
     def bring_up(self) -> None:
-        """Make sure that the chip is there and holds its addresses; raises W5100Error."""
+        """Make sure that the chip is there and holds its addresses; raises OSError, or what a foreign bus does."""
         with self._lock:
             try:
-                if self._up and self._chip.holds(self._addressing):
+                # Twice, for one flipped bit must not cost the other lanes their connections.
+                if self._up and (self._chip.holds(self._addressing) or self._chip.holds(self._addressing)):
+                    self._problem = None
                     return
                 if self._up:
                     _log.warning("event=chip_lost_its_addresses action=reset")
                 self._up = False
                 self._chip.reset()
                 self._chip.configure(self._addressing, lanes=self._lanes)
-            except W5100Error as error:
-                self._up = False
-                self._problem = str(error)
+            except Exception as error:
+                # An SPI device raises a plain OSError, a foreign bus anything; whatever it is, health tells it.
+                # A chip that did not answer may still hold its addresses, so other lanes' connections stay.
+                self._problem = str(error) or type(error).__name__
                 raise
             self._up = True
             self._problem = None

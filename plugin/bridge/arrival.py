@@ -74,7 +74,7 @@ def read(
             return _arrival(message, alert, None, _failure(alert, _named(alert.key, alert.reason)))
         decision = _forbidden_path(alert, check_path) or routing.direct(alert)
     except Exception as error:  # noqa: BLE001 - a fault of ours: this alert is answered, the others go on
-        _log.error("event=poison alert=%r topic=%r problem=%r", alert.id, message.topic, where(error))
+        _log.error("event=poison alert=%r topic=%.200r problem=%r", alert.id, message.topic, where(error))
         return _arrival(message, alert, None, _failure(alert, f"the bridge failed on this alert ({where(error)})"))
     if isinstance(decision, Rejected):
         denied = tuple(

@@ -24,6 +24,7 @@ from plugin.bridge.arrival import (
     read,
     where,
 )
+from plugin.bridge.history import History
 from plugin.bridge.reporting import Reporting
 from plugin.bridge.settlement import NextAttempt, failed_attempt, settle, utc
 from plugin.compose import Sealed
@@ -33,7 +34,6 @@ from plugin.route import Directions
 
 _log = logging.getLogger("hardwire.bridge")
 
-PRUNE_EVERY_S: Final = 60.0
 MAX_FAULT_CHARS: Final = 200
 COUNTERS: Final = (
     "accepted",
@@ -103,10 +103,10 @@ class Bridge:
         self._clock = clock
         self._new_id = new_id
         self._reporting = Reporting(outbox)
+        self._history = History(outbox, now=clock())
         self._lock = threading.Lock()  # guards what follows
         self._counters: Counter[str] = Counter()
         self._unstored: list[Settlement] = []
-        self._pruned_at = clock()
 
     # --- accepting ------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Bridge:
         arrivals = []
         for message in messages:
             if message.retain:
-                _log.warning("event=retained_ignored topic=%r", message.topic)
+                _log.warning("event=retained_ignored topic=%.200r", message.topic)
                 self._count("retained_ignored")
             else:
                 arrivals.append(self._read(message))
@@ -128,9 +128,9 @@ class Bridge:
                 results = [self._take_in(intake, arrival) for arrival in arrivals]
             for arrival, result in zip(arrivals, results, strict=True):
                 self._count(result)
-                _log.info("event=%s alert=%r topic=%r", result, arrival.id, arrival.message.topic)
+                _log.info("event=%s alert=%r topic=%.200r", result, arrival.id, arrival.message.topic)
                 for warning in arrival.warnings:
-                    _log.warning("event=alert_warning alert=%r warning=%r", arrival.id, warning)
+                    _log.warning("event=alert_warning alert=%r warning=%.300r", arrival.id, warning)
         return list(messages)
 
     def session_lost(self) -> None:
@@ -214,7 +214,7 @@ class Bridge:
         Each is sealed and stored before the wire is touched, so that every attempt sends the same octets.
         An exception of ``deliver`` puts the letter off. Nothing is sent while a result cannot be stored.
         """
-        self._store_results()
+        self.store_results()
         claims = self._outbox.claim(now=self._clock(), limit=limit)
         try:
             for claim in claims:
@@ -222,7 +222,7 @@ class Bridge:
         finally:
             # A letter whose result waits to be stored is marked as on the wire, so nobody can claim it anew.
             self._outbox.release([claim.letter for claim in claims])
-        self._prune_now_and_then()
+        self._history.prune_now_and_then(self._clock())
         return len(claims)
 
     def next_due_in(self) -> float | None:
@@ -316,8 +316,11 @@ class Bridge:
                 outcome.reason,
             )
 
-    def _store_results(self) -> None:
-        """Store what could not be stored when it came; OutboxError if it still cannot."""
+    def store_results(self) -> None:
+        """Store what attempts have come to and could not be stored then; OutboxError if it still cannot.
+
+        ``carry`` begins with it; who will not call that any more calls this.
+        """
         while True:
             with self._lock:
                 if not self._unstored:
@@ -329,19 +332,6 @@ class Bridge:
                 with self._lock:
                     self._unstored.insert(0, settlement)
                 raise
-
-    def _prune_now_and_then(self) -> None:
-        """Forget a step of old history once a minute. It is no reason to stop if that does not work."""
-        now = self._clock()
-        with self._lock:
-            if abs(now - self._pruned_at) < PRUNE_EVERY_S:  # a clock that was set back does not stall it
-                return
-            self._pruned_at = now
-        try:
-            if forgotten := self._outbox.prune(now=now):
-                _log.info("event=history_pruned alerts=%d", forgotten)
-        except OutboxError as error:
-            _log.warning("event=prune_failed problem=%r", str(error))
 
     # --- reporting ------------------------------------------------------------------------------------------
 

@@ -35,11 +35,11 @@ class Intake:
         return row is not None and row["fingerprint"] == fingerprint(message)
 
     def find(self, alert_id: str, state: AlertState) -> Known | None:
-        """Return what is known of the alert with this identity."""
+        """Return what is known of the alert that was queued with this identity; a refused one is not known."""
         row = self._db.execute(
             "SELECT alert.number, alert.name, outcome.number AS outcome, outcome.event_type FROM alert "
             "LEFT JOIN outcome ON outcome.alert = alert.number AND outcome.event_type <> 'deferred' "
-            "WHERE alert.id = ? AND alert.state = ?",
+            "WHERE alert.id = ? AND alert.state = ? AND alert.letter IS NOT NULL",
             (clean(alert_id), state),
         ).fetchone()
         if row is None:

@@ -20,6 +20,7 @@ from plugin.outbox.schema import MIGRATIONS
 
 PRUNE_STEP: Final = 200  # alerts forgotten in one transaction
 VACUUM_PAGES: Final = 500  # given back to the file system with each step
+ATTEMPTS_KEPT: Final = 30  # of one letter: the first, which tells how it began, and the last ones
 
 _DUE: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?"
 _NEXT: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' ORDER BY due_at LIMIT ?"
@@ -32,6 +33,11 @@ _OLD: Final = (
     "SELECT 1 FROM outcome JOIN publication ON publication.outcome = outcome.number "
     "WHERE outcome.alert = alert.number"
     ") ORDER BY settled_at LIMIT ?"
+)
+_TOLD: Final = "SELECT outcome FROM publication WHERE id = ?"
+_NOT_WANTED: Final = (
+    "DELETE FROM outcome WHERE number = ?1 AND event_type = 'deferred' "
+    "AND NOT EXISTS (SELECT 1 FROM publication WHERE outcome = ?1)"
 )
 
 
@@ -155,9 +161,15 @@ class Outbox:
             return [_publication(db, number) for number in chosen]
 
     def published(self, ids: Sequence[int]) -> None:
-        """Forget publications that the broker has acknowledged; unknown ones are no error."""
+        """Forget publications that the broker has acknowledged; unknown ones are no error.
+
+        A deferred outcome goes with its last publication: the attempt stays, and nobody asks for the rest, which
+        a relay that is away for days would pile up.
+        """
         with self._database.transaction() as db:
+            told = {row["outcome"] for number in ids for row in db.execute(_TOLD, (number,))}
             db.executemany("DELETE FROM publication WHERE id = ?", [(number,) for number in ids])
+            db.executemany(_NOT_WANTED, [(number,) for number in told])
 
     # --- looking, tidying -----------------------------------------------------------------------------------
 
@@ -306,6 +318,10 @@ def _settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
             attempt.duration_s,
             _attempt_json(attempt),
         ),
+    )
+    db.execute(
+        "DELETE FROM attempt WHERE letter = ? AND number > 1 AND number <= ?",
+        (settlement.letter, settlement.number - ATTEMPTS_KEPT + 1),
     )
     for report in settlement.reports:
         store_report(db, report)

@@ -74,7 +74,8 @@ CREATE TRIGGER letter_reopened AFTER UPDATE OF state ON letter
 CREATE TRIGGER letter_removed AFTER DELETE ON letter WHEN OLD.state <> 'settled'
     BEGIN UPDATE tally SET letters_open = letters_open - 1; END;
 
--- Every alert, also one that was refused at once (it has no letter). id and state are its identity.
+-- Every alert, also one that was refused at once: that has no letter. id and state are the identity of those that
+-- were queued; a refused one reserves nothing, so that its publisher can mend it and publish it again.
 CREATE TABLE alert (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL,
@@ -83,9 +84,9 @@ CREATE TABLE alert (
     name TEXT NOT NULL,
     received_at REAL NOT NULL,
     letter INTEGER REFERENCES letter,
-    settled_at REAL,
-    UNIQUE (id, state)
+    settled_at REAL
 );
+CREATE UNIQUE INDEX alert_identity ON alert (id, state) WHERE letter IS NOT NULL;
 CREATE INDEX alert_letter ON alert (letter);
 CREATE INDEX alert_settled ON alert (settled_at) WHERE settled_at IS NOT NULL;
 

@@ -8,11 +8,14 @@ the chip answers 00 01 02 and, in a read, the data (WIZnet, SPI Guide, part 2). 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from plugin.w5100.errors import BusError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FRAME_BYTES: Final = 4
 READ: Final = 0x0F
@@ -105,11 +108,36 @@ def _explain(sent: bytes, received: bytes) -> str:
     return where + "octets are corrupt; lower chip.speed_hz, shorten the wires, or give the chip a bus of its own"
 
 
+def translated(call: Callable[P, T]) -> Callable[P, T]:
+    """Return ``call`` of a foreign bus so that it raises OSErrors only: its own as they are, all else as BusError."""
+
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except OSError:
+            raise
+        except Exception as error:
+            raise BusError(f"SPI: the bus adapter failed: {type(error).__name__}: {error}") from error
+
+    return guarded
+
+
+def octets(received: Any) -> bytes:
+    """Return what a foreign bus handed back, which may be a bytearray or a list; BusError if it is no octets."""
+    if not isinstance(received, int):  # bytes(4) would be four zeros
+        try:
+            return bytes(received)
+        except (TypeError, ValueError):
+            pass
+    kind = type(received).__name__
+    raise BusError(f"SPI: the bus adapter answered with a {kind} that is no run of octets")
+
+
 class Wire:
     """Access to the registers through a Bus; thread-safe, the lock is held for one exchange."""
 
     def __init__(self, bus: Bus | ExchangeOnly) -> None:
-        self._bus = bus
+        self._exchange = translated(bus.exchange)
         self._lock = threading.Lock()
 
     def read(self, address: int, size: int = 1) -> bytes:
@@ -126,7 +154,7 @@ class Wire:
         if not frames:
             return [b"" for _ in accesses]
         with self._lock:
-            received = bytes(self._bus.exchange(frames))  # a foreign bus may hand back a bytearray or a list
+            received = octets(self._exchange(frames))
         data = check_echo(frames, received)
         out, start = [], 0
         for access in accesses:

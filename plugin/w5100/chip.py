@@ -12,8 +12,8 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from plugin.w5100 import registers as reg
-from plugin.w5100.bus import Bus, ExchangeOnly, Wire, read, write
-from plugin.w5100.errors import BusError, ChipLost, ChipNotFound, NoSocketError, W5100Error
+from plugin.w5100.bus import Bus, ExchangeOnly, Wire, read, translated, write
+from plugin.w5100.errors import ChipLost, ChipNotFound, NoSocketError, W5100Error
 from plugin.w5100.hardware_socket import HardwareSocket, Observer, Ring
 from plugin.w5100.socket import TcpSocket
 from plugin.w5100.waiting import InterruptLine, Pace, Waiter
@@ -109,7 +109,7 @@ class Chip:
         self._observe = observe
         self._wire = Wire(bus)
         wait_interrupt = getattr(bus, "wait_interrupt", None)
-        line = InterruptLine(self._wire, wait_interrupt, clock=clock) if wait_interrupt else None
+        line = InterruptLine(self._wire, translated(wait_interrupt), clock=clock) if wait_interrupt else None
         self._waiter = Waiter(clock=clock, sleep=sleep, line=line)
         self._ports = SourcePorts()
         self._lock = threading.Lock()
@@ -153,7 +153,7 @@ class Chip:
                         f"MR reads 0x{mode[0]:02X} and RTR 0x{rtr.hex().upper()} instead of 0x07D0 after a soft "
                         "reset; check that the chip is a W5100, its power, /RESET and SEN, and lower chip.speed_hz"
                     )
-        except BusError as error:
+        except OSError as error:  # of the bus: an adapter may come late too
             return str(error)
 
     def configure(
@@ -228,14 +228,21 @@ class Chip:
         self._waiter.wait(number, timeout_s, Pace())
 
     def close(self) -> None:
-        """Close all sockets at once and release the bus. Call it when no other thread uses the chip any more."""
+        """Close all sockets at once and release the bus. Call it when no other thread uses the chip any more.
+
+        Never raises.
+        """
         with self._lock:
             sockets = list(self._sockets.values())
         for socket in sockets:
             socket.close(timeout_s=0.0)
         release = getattr(self._bus, "close", None)
-        if release is not None:
+        if release is None:
+            return
+        try:
             release()
+        except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything
+            log.warning("the bus could not be released: %s: %s", type(error).__name__, error)
 
     def _release(self, socket: TcpSocket) -> None:
         with self._lock:

@@ -25,8 +25,10 @@ log = logging.getLogger("hardwire.w5100")
 
 COMMAND_TIMEOUT_S: Final = 0.2  # the silicon needs microseconds; Linux allows 100 ms
 STABLE_READS: Final = 16
+REASON_TIMEOUT_S: Final = 0.02  # longer than several looks take on a slow bus
 ALL_EVENTS: Final = b"\xff"
 NO_EVENTS: Final = SocketInterrupt(0)
+REASONS: Final = SocketInterrupt.DISCON | SocketInterrupt.TIMEOUT  # why a connection is CLOSED
 
 Observer = Callable[[int, str, str], None]
 
@@ -129,6 +131,20 @@ class HardwareSocket:
         out = self.transfer([*accesses, *self._state(), *extra])[len(accesses) :]
         self._note(out[0], out[1])
         return out[2:]
+
+    def look_for_reason(self) -> None:
+        """Look again, for a short time, while Sn_SR is CLOSED and Sn_IR does not tell why: the bit may come later.
+
+        ChipLost when none comes and the chip has forgotten its configuration.
+        """
+        pace, deadline = Pace(), self.waiter.now() + REASON_TIMEOUT_S
+        while self.status == reg.Status.CLOSED and not self.events & REASONS:
+            remaining = deadline - self.waiter.now()
+            if remaining <= 0:
+                self.check_split()
+                return
+            self.waiter.pause(remaining, pace)
+            self.look()
 
     def settle(self) -> None:
         """Clear what was seen of Sn_IR, without a look."""
@@ -246,21 +262,37 @@ class HardwareSocket:
     def agree(self, register: int, first: bytes, second: bytes, limit: int) -> int:
         """Return the value of a live register of which two reads were ``first`` and ``second``.
 
-        Reads on while the last two differ; ChipTimeout when they never agree, ChipLost above ``limit``.
+        Reads on while the last two differ, for so long as STABLE_READS says. Between two commands these counters
+        only grow, and of a growing one the high octet, which is read first, never falls; what is read is then
+        never more than there is, torn or not, and the largest may be used. ChipTimeout for one that does fall,
+        ChipLost above ``limit``.
         """
-        for _ in range(STABLE_READS):
-            if first == second:
-                break
-            first, second = second, self.transfer([read(self.at(register), 2)])[0]
-        if first != second:
+        seen = [first, second]
+        while seen[-1] != seen[-2] and len(seen) < 2 + STABLE_READS:
+            seen.append(self.transfer([read(self.at(register), 2)])[0])
+        high = [one[0] for one in seen]
+        if seen[-1] == seen[-2]:
+            value = int.from_bytes(seen[-1], "big")
+        elif high == sorted(high):
+            value = max(int.from_bytes(one, "big") for one in seen)
+        else:
             raise ChipTimeout(f"socket {self.number}: register 0x{register:02X} never reads the same twice")
-        value = int.from_bytes(second, "big")
         if value > limit:
             raise ChipLost(
                 f"socket {self.number}: register 0x{register:02X} reads {value} in a ring of {limit} octets: "
                 "the chip has reset itself, or the bus is too fast"
             )
         return value
+
+    def unread(self, pointer: int, count: int) -> int:
+        """Return how many of ``count`` octets (Sn_RX_RSR) in a CLOSED socket lie behind ``pointer``, ours.
+
+        CLOSED is not a state in which RECV must be obeyed. If it was not, Sn_RX_RD in force lags behind ours, and
+        Sn_RX_RSR still counts what was taken.
+        """
+        in_force = int.from_bytes(self.transfer([read(self.at(reg.Sn_RX_RD), 2)])[0], "big")
+        taken = (pointer - in_force) & 0xFFFF
+        return count - taken if taken <= count else count
 
     def check_split(self) -> None:
         """Raise ChipLost if the chip's memory is not split as it was configured."""

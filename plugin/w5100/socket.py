@@ -160,7 +160,9 @@ class TcpSocket:
             if verdict == "timeout":
                 raise PeerTimeout(f"{self._peer}: {silence(before)}; the chip gave up (Sn_IR.TIMEOUT)")
             if verdict == "refused":
-                self._rule_out_reset()
+                hw.look_for_reason()
+                if connecting(hw.status, hw.events) != "refused":
+                    continue
                 raise ConnectRefused(f"{self._peer}: connection refused, nothing listens there")
             before = hw.status
             remaining = deadline - hw.waiter.now()
@@ -309,7 +311,8 @@ class TcpSocket:
         first, second = hw.look(*hw.pair(reg.Sn_RX_RSR), clear=SocketInterrupt.RECV)
         if hw.status == Status.CLOSE_WAIT:
             self._seen_end = True
-        return hw.agree(reg.Sn_RX_RSR, first, second, hw.rx.size_bytes)
+        count = hw.agree(reg.Sn_RX_RSR, first, second, hw.rx.size_bytes)
+        return hw.unread(self._rx_rd, count) if count and hw.status == Status.CLOSED else count
 
     def _take(self, count: int, waiting: int) -> bytes:
         if self._unsignalled is not None and self._hw.waiter.heard(silent=self._unsignalled):
@@ -388,12 +391,7 @@ class TcpSocket:
 
     def _lost(self) -> W5100Error:
         """Return the error for Sn_SR = CLOSED in a connection."""
+        self._hw.look_for_reason()
         if self._hw.events & SocketInterrupt.TIMEOUT:
             return PeerTimeout(f"{self._peer}: no acknowledgement; the chip gave up (Sn_IR.TIMEOUT)")
-        self._rule_out_reset()
         return ConnectionLost(f"{self._peer}: connection reset by the peer")
-
-    def _rule_out_reset(self) -> None:
-        """Raise ChipLost if CLOSED has no reason in Sn_IR and the chip has forgotten its configuration."""
-        if not self._hw.events & SocketInterrupt.DISCON:
-            self._hw.check_split()

@@ -102,6 +102,7 @@ def test_lone_surrogates_are_stored_and_answered(house: House) -> None:
     (outcome,) = house.outcomes()
     assert outcome["id"] == "a?b"
     house.accept(r'{"id": "a\ud800b"}', packet_id=2)
+    house.accept(r'{"id": "a\ud800b"}', packet_id=3)
     assert house.bridge.counters()["repeated"] == 1
 
 
@@ -149,7 +150,9 @@ REPEATS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("QoS 0", {"qos": 0, "packet_id": 0}, {"qos": 0, "packet_id": 0}, "accepted"),
     ("QoS 0, then dup with id 0", {"qos": 0, "packet_id": 0}, {"dup": True, "packet_id": 0}, "accepted"),
     ("malformed, dup", {"payload": {"to": 5}}, {"payload": {"to": 5}, "dup": True}, "redelivered"),
-    ("malformed, same id", {"payload": {"id": "m", "to": 5}}, {"payload": {"id": "m", "to": 5}}, "repeated"),
+    ("malformed, same id", {"payload": {"id": "m", "to": 5}}, {"payload": {"id": "m", "to": 5}}, "rejected"),
+    ("malformed, mended", {"payload": {"id": "m", "to": 5}}, {"payload": {"id": "m"}, "packet_id": 2}, "accepted"),
+    ("queued, then malformed", {"payload": {"id": "m"}}, {"payload": {"id": "m", "to": 5}}, "repeated"),
 ]
 
 
@@ -162,6 +165,45 @@ def test_repeats(house: House, first: dict[str, Any], second: dict[str, Any], wh
     house.accept(**second)
     after = house.bridge.counters()
     assert {name for name in after if after[name] != before[name]} == {what}
+
+
+def test_a_refused_alert_reserves_nothing(house: House) -> None:
+    """Mended and published again it is mailed; from then on it is a repeat, and its outcome is the mail's."""
+    response = Properties(response_topic="answers/mended", correlation_data=b"1")
+    for packet_id, to in enumerate((5, "mallory@example.org", "nobody-known", "alice", "alice"), start=1):
+        house.accept({"id": "m", "to": to}, packet_id=packet_id, properties=response)
+        house.carry()
+    assert len(house.relay.letters) == 1
+    outcomes = house.outcomes()
+    assert [one["event_type"] for one in outcomes] == ["failure"] * 3 + ["success"] * 2
+    assert outcomes[3] == outcomes[4]
+    house.accept({"id": "m", "to": 5}, packet_id=1, dup=True)  # the broker has not seen the first one's PUBACK
+    assert house.outcomes() == []
+    assert house.bridge.counters() | {"rejected": 3, "accepted": 1, "repeated": 1, "redelivered": 1} == (
+        house.bridge.counters()
+    )
+
+
+def test_what_found_the_queue_full_is_taken_when_it_comes_again(tmp_path: Path) -> None:
+    house = House(tmp_path / "outbox.db", queue=1)
+    house.accept({"id": "first"})
+    house.accept({"id": "late"}, packet_id=2)
+    house.carry()
+    house.accept({"id": "late"}, packet_id=3)
+    house.carry()
+    assert [one["event_type"] for one in house.outcomes()] == ["failure", "success", "success"]
+    assert len(house.relay.letters) == 2
+    house.outbox.close()
+
+
+def test_logs_hold_no_endless_topics(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    name = "x" * 60_000
+    house.accept(name=name, retain=True)
+    house.accept(name=name)
+    house.accept({"to": 5}, name=name)
+    assert len(caplog.records) == 3
+    assert max(len(record.getMessage()) for record in caplog.records) < 400
 
 
 def test_a_packet_id_that_was_used_anew_is_no_redelivery_of_the_old(house: House) -> None:

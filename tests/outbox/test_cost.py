@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from plugin.alert import Properties
+from plugin.alert import Properties, RecipientState
+from plugin.delivery import Schedule
 from plugin.outbox import Keep, Outbox
+from plugin.outbox.queue import ATTEMPTS_KEPT
 from tests.bridge.house import ALICE, House
 
 WAITING = 100_000
@@ -175,17 +177,43 @@ class TestHistory:
 
     def test_goes_by_itself_in_small_steps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("plugin.outbox.queue.PRUNE_STEP", 3)
+        monkeypatch.setattr("plugin.bridge.history.PRUNE_STEPS", 2)
         house = House(tmp_path / "outbox.db")
-        self.settle(house, 8)
+        self.settle(house, 13)
         house.publish()
         house.clock.forward(31 * 86_400)
         left = []
         for _ in range(4):
-            house.carry()
+            house.carry()  # without a pause as long as there is more: alerts that come fast must not outrun it
             left.append(len(self.remembered(house)))
-            house.carry()  # within the same minute nothing happens
-            house.clock.forward(60)
-        assert left == [5, 2, 0, 0]
+        assert left == [7, 1, 0, 0]
+        self.settle(house, 1)
+        house.publish()
+        house.clock.forward(50)
+        house.outbox._keep = Keep(age_s=0, alerts=0)
+        house.carry()  # within the same minute nothing happens
+        assert len(self.remembered(house)) == 1
+        house.clock.forward(20)
+        house.carry()
+        assert self.remembered(house) == []
+        house.outbox.close()
+
+    def test_a_relay_that_is_away_for_days_piles_nothing_up(self, tmp_path: Path) -> None:
+        house = House(tmp_path / "outbox.db", schedule=Schedule(first_s=1, factor=1, longest_s=1, max_age_s=1e6))
+        put_off: list[RecipientState] = ["deferred"] * 60
+        house.relay.plan[ALICE] = [*put_off, "accepted"]
+        house.accept({"id": "x"})
+        for _ in range(61):
+            house.carry()
+            house.clock.forward(1)
+        assert house.rows("SELECT COUNT(*) FROM outcome WHERE event_type = 'deferred'") == [(60,)]
+        first, *_ = house.bridge.outgoing(1)
+        house.bridge.published([first.id])
+        assert house.rows("SELECT COUNT(*) FROM outcome") == [(61,)]  # it has another topic to go to
+        house.publish()
+        assert house.rows("SELECT event_type FROM outcome") == [("success",)]
+        numbers = [row[0] for row in house.rows("SELECT number FROM attempt ORDER BY number")]
+        assert numbers == [1, *range(62 - ATTEMPTS_KEPT + 1, 62)]
         house.outbox.close()
 
     def test_gives_its_room_back(self, tmp_path: Path) -> None:

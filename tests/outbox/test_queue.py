@@ -76,7 +76,11 @@ def test_a_message_comes_back_as_it_was_until_it_is_sealed(house: House) -> None
 def test_a_transaction_that_fails_leaves_nothing(house: House) -> None:
     def fail() -> None:
         with house.outbox.intake() as intake:
-            intake.add(alert_id="gone", state="firing", topic="t", name="n", received_at=0)
+            alert = intake.add(alert_id="gone", state="firing", topic="t", name="n", received_at=0)
+            assert intake.find("gone", "firing") is None  # it is known once it is queued
+            intake.queue(
+                alert, house.message(), route="#", directions="{}", recipients=(ALICE,), received_at=0, due_at=0
+            )
             assert intake.find("gone", "firing") is not None
             raise ZeroDivisionError
 

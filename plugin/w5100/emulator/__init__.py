@@ -17,11 +17,17 @@ What differs from silicon
     * CLOSE: the chip says nothing to its peer, which then waits for ever. Here the peer gets RST at once (unless
       DISCON had already sent the FIN), so that a missing DISCON is seen, and the host keeps no dead connections.
       Reset and OPEN of an open socket do the same.
+    * A caller for a port whose last LISTENing socket has taken its connection gets no answer until the next
+      LISTEN, as on silicon, whose RST for a stray SYN has no effect; the first two in the kernel's queue are
+      connected at once and wait there. This holds for four ports, until a reset of the chip, and needs Linux.
+      Elsewhere, at any other port and after CLOSE of a LISTENing socket, the host refuses.
     * ARP is the kernel's. Sn_SR shows 01 until the next exchange, and for RTR x (RCR + 1) where the kernel knows
       no way to the destination; a silent host behind a known way is a SYN without answer. Sn_DHAR is made up:
       02 00 and the peer's IP. 0.0.0.0 never answers.
     * Passing states (ARP, SYNSENT, SYNRECV, LAST_ACK) last as long as they last in the kernel; on loopback they
-      are over at the next exchange. ``HeldStatus`` makes one last.
+      are over at the next exchange. ``HeldStatus`` makes one last. LISTEN with a caller waiting and ESTABLISHED
+      with the peer's FIN waiting stay until Sn_SR has been read once, FIN or RST behind data until Sn_RX_RSR has
+      been, or for 16 looks at the network.
     * While the peer's window is closed SEND_OK is held back until the kernel has taken the last octet.
     * Data and FIN are retried by the kernel, bounded by RTR and RCR as they were when the connection opened.
       SEND_KEEP switches the kernel's keep-alive on, once a second, until the connection ends.

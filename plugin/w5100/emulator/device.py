@@ -282,6 +282,7 @@ class Emulator:
         """Soft reset: all registers to their reset values, all connections forgotten, memory untouched."""
         for one in self._sockets:
             one.reset()
+        self._network.forget_quiet_listeners()
         self._common.reset()
         self._deal_out()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import logging
 import select
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,16 +23,41 @@ IP_RECVERR: Final = 11
 ERROR_HEADER: Final = struct.Struct("=IBBBxII")
 ERROR_FROM_ICMP: Final = 2
 PORT_UNREACHABLE: Final = (3, 3)
+# Linux: a packet filter of one instruction, "return 0", which drops whatever reaches a socket.
+SO_ATTACH_FILTER: Final = 26
+SO_DETACH_FILTER: Final = 27
+DROP_ALL: Final = struct.pack("=HBBI", 0x06, 0, 0, 0)
+QUIET_PORTS: Final = 4
 TCP_STATE_WAITING_FOR_ACK_OF_FIN: Final = frozenset({4, 9, 11})  # FIN_WAIT1, LAST_ACK, CLOSING
 
 
 class Listener:
-    """One kernel listener, shared by all hardware sockets that LISTEN on its port."""
+    """One kernel listener, shared by all hardware sockets that LISTEN on its port.
+
+    Without users it is quiet: who calls gets no answer and calls again, who waits in its queue keeps his place.
+    """
 
     def __init__(self, kernel: socket.socket, port: int) -> None:
         self.kernel = kernel
         self.port = port
         self.users = 1
+
+    def hush(self) -> bool:
+        """Leave further callers without an answer; False where the host cannot do so."""
+        if sys.platform != "linux":
+            return False
+        instructions = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
+        program = struct.pack("@HP", 1, ctypes.addressof(instructions))
+        try:
+            self.kernel.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        except OSError:
+            return False
+        return True
+
+    def hear(self) -> None:
+        """Answer callers again."""
+        with contextlib.suppress(OSError):
+            self.kernel.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
 
 class Network:
@@ -84,6 +111,8 @@ class Network:
         """Return the listener on ``port``, opened if it is the first; None where the host refuses."""
         listener = self._listeners.get(port)
         if listener is not None:
+            if not listener.users:
+                listener.hear()
             listener.users += 1
             return listener
         try:
@@ -104,11 +133,34 @@ class Network:
         return listener
 
     def release(self, listener: Listener) -> None:
-        """Give back a listener; the last one to do so closes it."""
+        """Give back a listener by CLOSE; the last one to do so closes it."""
         listener.users -= 1
         if not listener.users:
-            self._listeners.pop(listener.port, None)
-            self.drop(listener.kernel)
+            self._close_listener(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Give back a listener that has brought its connection; the last one to do so makes it quiet.
+
+        A W5100 answers a SYN for a port where no socket listens (any more) with an RST without an acknowledgement
+        number, which has no effect. So a caller who comes between two LISTENs is not refused but calls again.
+        """
+        listener.users -= 1
+        if listener.users:
+            return
+        if not listener.hush():
+            self._close_listener(listener)
+        quiet = [one for one in self._listeners.values() if not one.users]
+        for one in quiet[:-QUIET_PORTS]:
+            self._close_listener(one)
+
+    def forget_quiet_listeners(self) -> None:
+        """Close the listeners that no hardware socket uses: the chip has been reset."""
+        for one in [one for one in self._listeners.values() if not one.users]:
+            self._close_listener(one)
+
+    def _close_listener(self, listener: Listener) -> None:
+        self._listeners.pop(listener.port, None)
+        self.drop(listener.kernel)
 
     def accept(self, listener: Listener) -> tuple[socket.socket, tuple[str, int]] | None:
         """Return a connection that waits at ``listener`` and its peer; None if there is none."""

@@ -39,6 +39,10 @@ WRITABLE: Final = frozenset(
 )
 WIDTHS: Final = {reg.Sn_DHAR: 6, reg.Sn_DIPR: 4}
 POINTER_MASK: Final = 0xFFFF
+# On a wire a segment takes its time; on loopback a caller, data and FIN may be there before the host has looked
+# once, and hosts rely on seeing LISTEN, ESTABLISHED, and data before its end. So what follows waits until Sn_SR or
+# Sn_RX_RSR has been read, or for this many looks at the network where the host does not care.
+LOOKS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class SocketState:
         self._file = bytearray(SIZE)
         self._shadow = bytearray(SIZE)
         self.tx_una = 0
+        self._status_looks = 0
+        self._data_looks = 0
         self.reset()
 
     def reset(self) -> None:
@@ -75,6 +81,8 @@ class SocketState:
         for offset, value in reg.RESET_SOCKET.items():
             self._file[offset : offset + len(value)] = value
         self.tx_una = 0
+        self._status_looks = 0
+        self._data_looks = 0
 
     # --- the host's side --------------------------------------------------------------------------------
 
@@ -82,6 +90,10 @@ class SocketState:
         """Return one octet; 0 where nothing is."""
         if offset >= SIZE:
             return 0
+        if offset == reg.Sn_SR:
+            self._status_looks = 0
+        if offset == reg.Sn_RX_RSR:
+            self._data_looks = 0  # the high octet: whoever has read the low one alone may have torn the value
         if reg.Sn_TX_FSR <= offset < reg.Sn_TX_FSR + 2:
             return self.tx_free.to_bytes(2, "big")[offset - reg.Sn_TX_FSR]
         if reg.Sn_RX_RSR <= offset < reg.Sn_RX_RSR + 2:
@@ -149,7 +161,18 @@ class SocketState:
     def status(self, value: int) -> None:
         if value != self.status:
             log.debug("S%d_SR: %s to %s", self.number, reg.status_name(self.status), reg.status_name(value))
+            self._status_looks = LOOKS
         self._file[reg.Sn_SR] = value
+
+    def status_unseen(self) -> bool:
+        """Count one look at the network; True while the host had no chance to see the status."""
+        self._status_looks = max(0, self._status_looks - 1)
+        return self._status_looks > 0
+
+    def data_unseen(self) -> bool:
+        """Count one look at the network; True while the host had no chance to see what came in last."""
+        self._data_looks = max(0, self._data_looks - 1)
+        return self._data_looks > 0
 
     @property
     def destination(self) -> tuple[str, int]:
@@ -200,6 +223,7 @@ class SocketState:
         self.rx.write(end, data)
         self.store_word(reg.Sn_RX_WR, end + len(data))
         self.raise_interrupt(reg.SocketInterrupt.RECV)
+        self._data_looks = LOOKS
 
 
 class Engine(Protocol):

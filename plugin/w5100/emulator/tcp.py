@@ -177,11 +177,13 @@ class TcpEngine:
         listener = self._listener
         if listener is None or self._around.faults.link_down() or not happened:
             return False
+        if self._state.status_unseen():
+            return False  # one who waited in the kernel's queue would call again only now
         accepted = self._around.network.accept(listener)
         if accepted is None:
             return False
         self._kernel, (address, port) = accepted
-        self._around.network.release(listener)
+        self._around.network.leave(listener)
         self._listener = None
         state = self._state
         state.store(reg.Sn_DHAR, hardware_address(address))
@@ -209,8 +211,12 @@ class TcpEngine:
         if self._around.faults.link_down():
             return self._time_out(waiting=self._unacknowledged())
         self._probing = False
+        if happened & TROUBLE and self._state.data_unseen():
+            return False  # reported again as long as it is not asked for
         if happened & (select.POLLIN | TROUBLE):
             self._receive()
+        if happened & TROUBLE and self._state.data_unseen():
+            return self._state.status != status
         if happened & TROUBLE and self._state.status in OPEN_TO_PEER and self._kernel is not None:
             error = self._kernel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             # With our FIN sent, POLLHUP alone says that the peer's came too, behind data that waits for room.
@@ -249,6 +255,10 @@ class TcpEngine:
                 return
             if data:
                 state.receive(data)
+                if len(data) < room:
+                    return  # that was all; asking once more might use up the report of a reset
+            elif state.data_unseen() or (state.status == Status.ESTABLISHED and state.status_unseen()):
+                return  # the kernel will report the end again
             else:
                 self._peer_ended = True
                 self._peer_sent_fin()
