@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from plugin import __version__
 from plugin.alert import Alert, Malformed, Message
@@ -19,9 +19,8 @@ from plugin.compose import Composer, TemplateFailed
 from plugin.config import Config
 from plugin.outbox import Outbox
 from plugin.payload import decode
-from plugin.route import Directions, Rejected, Route
-
-T = TypeVar("T")
+from plugin.route import Directions, Rejected, Route, quoted
+from plugin.route.recipients import check_member
 
 NAME: Final = "by-hand"
 
@@ -62,30 +61,49 @@ class ByHand:
 
 
 def send_once(config: Config, mail: ByHand, *, dialogue: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Make one attempt to send ``mail``; return the outcome. Raises RefusedError, or OSError without a bus."""
-    uplink = uplink_of(config)
+    """Make one attempt to send ``mail``; return the outcome.
+
+    ``dialogue`` gets each line of the SMTP dialogue. Raises RefusedError before anything is tried, OSError without
+    a bus, OutboxError without room for a queue of one.
+    """
+    payload = _payload(config, mail, composer_of(config))
     with tempfile.TemporaryDirectory(prefix="hardwire-send-") as folder:
-        outbox = Outbox(Path(folder) / "outbox.db")
+        uplink = uplink_of(config)
         try:
-            bridge = _built(lambda: bridge_of(config, outbox, mail.routes))
-            bridge.accept([_message(config, mail.payload)])
-            bridge.carry(relays_of(config, uplink, dialogue).deliver)
-            topic = f"{config.topics.base}/bridge/outcome"
-            outcome = next(one.payload for one in bridge.outgoing(100) if one.topic == topic)
+            outbox = Outbox(Path(folder) / "outbox.db")
+            try:
+                bridge = bridge_of(config, outbox, mail.routes)
+                bridge.accept([_message(config, payload)])
+                bridge.carry(relays_of(config, uplink, dialogue).deliver)
+                topic = f"{config.topics.base}/bridge/outcome"
+                outcome = next(one.payload for one in bridge.outgoing(100) if one.topic == topic)
+            finally:
+                outbox.close()
         finally:
-            outbox.close()
             uplink.close()
-    return dict(json.loads(outcome))
+    # The queue ends here, so nobody is going to make the next attempt at the time that it had planned.
+    return {**json.loads(outcome), "next_attempt_at": None}
 
 
-def dry_run_of(config: Config, mail: ByHand) -> bytes:
-    """Return the mail that ``send_once`` would send; raises RefusedError."""
+def dry_run_of(config: Config, mail: ByHand) -> dict[str, Any]:
+    """Return what would be sent: ``sender``, ``recipients``, ``subject``, ``message_id``, ``mail`` and ``notes``.
+
+    Raises RefusedError.
+    """
     composer = composer_of(config)
-    alert = _decode(config, mail.payload)
-    directions = _built(lambda: routing_of(config, composer, mail.routes)).direct(alert)
+    alert = _decode(config, _payload(config, mail, composer))
+    directions = routing_of(config, composer, mail.routes).direct(alert)
     if isinstance(directions, Rejected):
         raise RefusedError(directions.reason)
-    return composer.seal(alert, directions, date=datetime.now(UTC)).content
+    sealed = composer.seal(alert, directions, date=datetime.now(UTC))
+    return {
+        "sender": sealed.sender,
+        "recipients": list(directions.recipients),
+        "subject": sealed.subject,
+        "message_id": sealed.message_id,
+        "mail": sealed.content.decode("ascii"),
+        "notes": list(sealed.notes),
+    }
 
 
 def preview_of(config: Config | None, template: str, payload: bytes | None) -> dict[str, Any]:
@@ -100,9 +118,7 @@ def preview_of(config: Config | None, template: str, payload: bytes | None) -> d
             product_version=__version__,
         )
     )
-    if template not in composer.names():
-        known = ", ".join(composer.names())
-        raise RefusedError(f"there is no template {template!r}; there are: {known}")
+    _known_template(composer, template)
     alert = _decode(config, json.dumps(EXAMPLE).encode() if payload is None else payload, name="water_leak")
     directions = Directions(
         route="#",
@@ -127,12 +143,25 @@ def preview_of(config: Config | None, template: str, payload: bytes | None) -> d
     }
 
 
-def _built(build: Callable[[], T]) -> T:
-    """Turn what ``Routing`` says about a bad address into a refusal."""
-    try:
-        return build()
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
+def _payload(config: Config, mail: ByHand, composer: Composer) -> bytes:
+    """Return ``mail`` as a payload that the journey can take; RefusedError says what of it is wrong."""
+    for token in mail.to:
+        if token not in config.recipients and (wrong := check_member(token)):
+            raise RefusedError(f"--to: {wrong}")
+    _known_template(composer, mail.template)
+    payload = mail.payload
+    if len(payload) > config.limits.payload_bytes:
+        raise RefusedError(
+            f"text and files have {len(payload)} octets, the files in base64, and limits.payload_bytes allows "
+            f"{config.limits.payload_bytes}"
+        )
+    return payload
+
+
+def _known_template(composer: Composer, name: str) -> None:
+    if name not in composer.names():
+        known = ", ".join(composer.names())
+        raise RefusedError(f"there is no template {quoted(name)}; there are: {known}")
 
 
 def _message(config: Config | None, payload: bytes, name: str = NAME) -> Message:

@@ -14,6 +14,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 LOOPBACK: Final = "127.0.0.1"
 DOMAIN: Final = "demo.test"
 MAX_MAIL_BYTES: Final = 32 * 1024 * 1024
+MAX_KEPT_BYTES: Final = 256 * 1024 * 1024  # of all mails together: beyond it they are put off
+START_TRIES: Final = 5
 
 
 class _Mailbox:
@@ -25,7 +27,7 @@ class _Mailbox:
         self._password = password.encode()
         self.speaks_ehlo = True
         self.mails: list[bytes] = []
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
@@ -46,9 +48,11 @@ class _Mailbox:
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
-        with self.changed:
-            self.mails.append(envelope.original_content or b"")
-            self.changed.notify_all()
+        content = envelope.original_content or b""
+        with self.lock:
+            if sum(map(len, self.mails)) + len(content) > MAX_KEPT_BYTES:
+                return "452 4.3.1 Insufficient system storage"  # RFC 5321 §4.2.3: to be tried again later
+            self.mails.append(content)
             return f"250 2.0.0 Ok: queued as DEMO{len(self.mails)}"
 
     def authenticate(
@@ -69,26 +73,33 @@ class MailServer:
 
     def __init__(self, *, users: Sequence[str], login: str, password: str, port: int | None = None) -> None:
         self._mailbox = _Mailbox(users, login, password)
-        # The controller looks for its server at the port that it was given, so it cannot be given 0.
-        with socket.create_server((LOOPBACK, port or 0)) as free:
-            self.port = int(free.getsockname()[1])
-        self._controller = Controller(
-            self._mailbox,
-            hostname=LOOPBACK,
-            port=self.port,
-            server_hostname=f"mail.{DOMAIN}",
-            ident="demo mail server",
-            auth_require_tls=False,
-            authenticator=self._mailbox.authenticate,
-            data_size_limit=MAX_MAIL_BYTES,
-        )
-        self._controller.start()
+        for left in range(START_TRIES - 1, -1, -1):
+            # The controller looks for its server at the port that it was given, so it cannot be given 0. A free
+            # one may be somebody else's a moment later; then there is another.
+            with socket.create_server((LOOPBACK, port or 0)) as free:
+                self.port = int(free.getsockname()[1])
+            self._controller = Controller(
+                self._mailbox,
+                hostname=LOOPBACK,
+                port=self.port,
+                server_hostname=f"mail.{DOMAIN}",
+                ident="demo mail server",
+                auth_require_tls=False,
+                authenticator=self._mailbox.authenticate,
+                data_size_limit=MAX_MAIL_BYTES,
+            )
+            try:
+                self._controller.start()
+                break
+            except OSError:
+                if port or not left:
+                    raise
         self._closed = False
 
     @property
     def mails(self) -> tuple[bytes, ...]:
         """Return the content of every mail that was accepted, in order."""
-        with self._mailbox.changed:
+        with self._mailbox.lock:
             return tuple(self._mailbox.mails)
 
     def forget_ehlo(self) -> None:

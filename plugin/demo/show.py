@@ -6,32 +6,43 @@ import base64
 import json
 import logging
 import queue
+import re
 import secrets
 import signal
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from rich.console import Console
 from rich.markup import escape
-from rich.text import Text
 
-from plugin.alert import Message
+from plugin.alert import EventType, Message
 from plugin.config import load
 from plugin.demo.broker import Broker, BrokerError, BrokerKind
 from plugin.demo.mailserver import DOMAIN, MailServer
+from plugin.demo.stage import Stage, Terminal
 from plugin.mqtt import Mqtt, Settings
-from plugin.service import Crew, Service, Watch
+from plugin.service import Crew, Service, ThreadDied, Watch
 
 ALICE: Final = f"alice@{DOMAIN}"
 OUTCOME_WAIT_S: Final = 15.0
 READY_WAIT_S: Final = 10.0
-PARTS: Final = {"publish": "magenta", "chip": "yellow", "smtp": "cyan", "mail": "green", "outcome": "bold"}
+LOOK_S: Final = 0.3  # how soon a dead thread, or an end that was asked for, is noticed
+OUTCOMES_WAITING: Final = 10_000
+CONFIGURATION: Final = "hardwire.yaml"
+SIGNATURE: Final = "# Written by `hardwire demo` for the broker and the mail server that it had started.\n"
+BY_HAND: Final = "by-hand"
+
+
+class DemoError(Exception):
+    """The demo cannot be shown; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +100,10 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def _configuration(broker: Broker, mail: MailServer, login: str, password: str) -> str:
+def _configuration(broker: Broker, mail: MailServer, login: str, password: str, outbox: Path) -> str:
     """Return a hardwire.yaml for this broker and mail server."""
     return f"""\
-# Written by `hardwire demo` for the broker and the mail server that it had started.
-mqtt: {{host: {broker.host}, port: {broker.port}, protocol: "{broker.protocol}"}}
+{SIGNATURE}mqtt: {{host: {broker.host}, port: {broker.port}, protocol: "{broker.protocol}"}}
 chip: {{bus: emulator, lanes: 1}}
 relays:
   - host: {mail.host}
@@ -106,91 +116,99 @@ sender: "Hardwire <hardwire@{DOMAIN}>"
 recipients: {{alice: {ALICE}, stranger: stranger@{DOMAIN}}}
 routes:
   - {{topic: "#", to: [alice]}}
-outbox: {{path: outbox.db}}
+outbox: {{path: {json.dumps(str(outbox))}}}
 """
 
 
-class _Stage:
-    """What is shown: one line an event, whoever it comes from."""
+def run_demo(output: Path, *, stay: bool, kind: BrokerKind | None = None) -> bool:
+    """Run the show with the best broker there is, or ``kind``; return whether each alert ended as it must.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._lock = threading.Lock()
-        self._states: list[str] = []
-
-    def headline(self, text: str) -> None:
-        self._console.print(f"\n[bold]{escape(text)}[/bold]")
-
-    def line(self, who: str, text: str) -> None:
-        with self._lock:
-            self._flush_states()
-            self._print(who, text)
-
-    def status(self, number: int, old: str, new: str) -> None:
-        """Gather the states of a socket, and show them as one line once it rests."""
-        with self._lock:
-            self._states = [*(self._states or [f"socket {number}  Sn_SR", old]), new]
-            if new in ("ESTABLISHED", "CLOSED"):
-                self._flush_states()
-
-    def _flush_states(self) -> None:
-        if self._states:
-            first, *rest = self._states
-            self._states = []
-            self._print("chip", f"{first} {' → '.join(rest)}")
-
-    def _print(self, who: str, text: str) -> None:
-        line = Text(f"   {who:<8} ", style=PARTS.get(who, ""))
-        line.append(text, style="default not bold" if who != "outcome" else "")
-        self._console.print(line, soft_wrap=True, highlight=False)
-
-
-def run_demo(output: Path, *, stay: bool, kind: BrokerKind | None = None) -> int:
-    """Run the show with the best broker there is, or ``kind``; 0 if each alert ended as it must."""
-    console = Console()
+    Mails and the configuration are left in ``output``; what a former show left there is removed. Raises DemoError.
+    """
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's own; the dialogue is shown from our side
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for old in (*output.glob("*.eml"), *output.glob("*.html"), *output.glob("outbox.db*")):
-            old.unlink()  # of an earlier show
-    except OSError as error:
-        console.print(
-            f"[red]{escape(str(output))} cannot be written ({error.strerror}): name another --output[/red]"
-        )
-        return 1
-    picture = resources.files("plugin.demo").joinpath("camera.png").read_bytes()
+    steps = _steps(resources.files("plugin.demo").joinpath("camera.png").read_bytes())
     password = secrets.token_urlsafe(12)
+    _prepare(output)
     try:
         with (
+            _ended_tidily(),
+            tempfile.TemporaryDirectory(prefix="hardwire-demo-") as folder,
             Broker(kind) as broker,
             MailServer(users=(ALICE,), login="house", password=password) as mail,
         ):
-            configuration = output / "hardwire.yaml"
-            configuration.write_text(_configuration(broker, mail, "house", password))
-            configuration.chmod(0o600)
-            return _Show(console, broker, mail, output).run(_steps(picture), stay=stay)
+            configuration = output / CONFIGURATION
+            configuration.touch(mode=0o600)
+            configuration.write_text(
+                _configuration(broker, mail, "house", password, Path(folder) / "outbox.db"), encoding="utf-8"
+            )
+            return _Show(Stage(Terminal()), broker, mail, output).run(steps, stay=stay)
     except BrokerError as error:
-        console.print(f"[red]{escape(str(error))}[/red]")
-        return 1
+        raise DemoError(
+            f"{error} (install mosquitto, or what the extra brings: pip install 'hardwire[demo]')"
+        ) from error
+    except ThreadDied as error:
+        raise DemoError(str(error)) from error
+
+
+def _prepare(output: Path) -> None:
+    """Make the folder, or remove from it what a former show saved; what is not from a show is not touched."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        configuration = output / CONFIGURATION
+        if configuration.exists():
+            if not configuration.read_bytes().startswith(SIGNATURE.encode()):
+                raise DemoError(f"{configuration} is not from a demo and stays: name another --output")
+            names = "|".join(re.escape(name) for name in (*(one.name for one in _steps(b"")), BY_HAND))
+            ours = re.compile(rf"[0-9]+-(?:{names})\.(?:eml|html)")
+            for path in output.iterdir():
+                if ours.fullmatch(path.name):
+                    path.unlink()
+            configuration.unlink()
+        # Found out now, and not after the first mail; access rights do not tell all (a read-only file system).
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise DemoError(f"{output} cannot be written ({error.strerror}): name another --output") from error
+
+
+@contextmanager
+def _ended_tidily() -> Iterator[None]:
+    """Make SIGTERM and a closed terminal what Ctrl-C is, so that the broker's process never outlives the demo."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with _signals(interrupt, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _signals(action: Callable[..., None] | signal.Handlers, *numbers: signal.Signals) -> Iterator[None]:
+    former = {number: signal.signal(number, action) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
 
 
 class _Show:
-    def __init__(self, console: Console, broker: Broker, mail: MailServer, output: Path) -> None:
-        self._console, self._broker, self._mail, self._output = console, broker, mail, output
-        self._stage = _Stage(console)
-        self._outcomes: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+    def __init__(self, stage: Stage, broker: Broker, mail: MailServer, output: Path) -> None:
+        self._stage, self._broker, self._mail, self._output = stage, broker, mail, output
+        self._outcomes: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue(OUTCOMES_WAITING)
         self._ready = threading.Event()
         self._crew = Crew()
+        self._saved = 0
 
-    def run(self, steps: tuple[_Step, ...], *, stay: bool) -> int:
-        broker, mail, console = self._broker, self._mail, self._console
-        console.print("[bold]Hardwire demo[/bold]: four alerts leave as mail through an emulated W5100\n")
-        console.print(f"   broker   {broker.kind}, MQTT {broker.protocol}, {broker.host}:{broker.port}")
-        console.print(f"   mail     {mail.host}:{mail.port}, one mailbox: {ALICE}")
-        console.print(f"   bridge   {self._output / 'hardwire.yaml'}")
+    def run(self, steps: tuple[_Step, ...], *, stay: bool) -> bool:
+        broker, mail, tell = self._broker, self._mail, self._stage.tell
+        configuration = self._output / CONFIGURATION
+        tell("[bold]Hardwire demo[/bold]: four alerts leave as mail through an emulated W5100\n")
+        tell(f"   broker   {broker.kind}, MQTT {broker.protocol}, {broker.host}:{broker.port}")
+        tell(f"   mail     {mail.host}:{mail.port}, one mailbox: {ALICE}")
+        tell(f"   bridge   {escape(str(configuration))}")
         watcher = self._watcher()
         service = Service(
-            load(self._output / "hardwire.yaml"),
+            load(configuration),
             watch=Watch(dialogue=lambda line: self._stage.line("smtp", line), status=self._stage.status),
         )
         self._crew.start("watcher", watcher.run)
@@ -198,24 +216,26 @@ class _Show:
         self._crew.start("supervisor", service.supervise)
         try:
             if not (self._ready.wait(READY_WAIT_S) and service.wait_subscribed(READY_WAIT_S)):
-                console.print("[red]the broker did not take the connection in time[/red]")
-                return 1
+                raise DemoError("the broker did not take the connection in time")
             ended = [self._play(number, step, watcher) for number, step in enumerate(steps, 1)]
             good = self._sum_up(steps, ended)
-            if stay:
+            if stay and not self._stage.left_alone:
                 self._stay()
         finally:
-            service.stop()
-            watcher.stop(timeout_s=2.0)
-        return 0 if good else 1
+            # The end is bounded by itself; a second Ctrl-C must not leave the broker's process behind.
+            with _signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                service.stop()
+                watcher.stop(timeout_s=2.0)
+        return good and not self._stage.left_alone
 
     def _watcher(self) -> Mqtt:
         """Return the client that publishes the alerts and reads the outcomes, as an automation would."""
 
         def arrived(message: Message) -> None:
             watcher.acknowledge(message)
-            if message.topic.split("/")[1] in ("success", "failure", "deferred"):
-                self._outcomes.put((message.topic, json.loads(message.payload)))
+            if message.topic.split("/")[1] in get_args(EventType) and (outcome := _outcome(message.payload)):
+                with suppress(queue.Full):
+                    self._outcomes.put_nowait((message.topic, outcome))
 
         def connection(connected: bool, _problem: str | None) -> None:  # noqa: FBT001 - mqtt's callback
             if connected:
@@ -243,15 +263,12 @@ class _Show:
             self._mail.forget_ehlo()
         else:
             self._mail.recall_ehlo()
-        seen = len(self._mail.mails)
         topic = f"alerts/email/{step.name}"
         self._stage.line("publish", f"{topic}  {_shortened(step.payload)}")
         watcher.publish(topic, step.payload, token=None)
         ended = "nothing"
         for outcome_topic, outcome in self._until_final(step.name):
-            for index, content in enumerate(self._mail.mails[seen:]):
-                self._save(f"{number}-{step.name}{f'-{index}' if index else ''}", content)
-                seen += 1
+            self._save_new(step.name)
             self._stage.line("outcome", f"{outcome_topic}  {_told(outcome)}")
             ended = outcome["event_type"]
         if ended == "nothing":
@@ -259,60 +276,59 @@ class _Show:
         return ended
 
     def _until_final(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        while True:
+        deadline = time.monotonic() + OUTCOME_WAIT_S
+        while time.monotonic() < deadline and not self._stage.left_alone:
+            self._crew.check()
             try:
-                topic, outcome = self._outcomes.get(timeout=OUTCOME_WAIT_S)
+                topic, outcome = self._outcomes.get(timeout=LOOK_S)
             except queue.Empty:
-                return
+                continue
             if topic.endswith(f"/{name}"):
                 yield topic, outcome
                 if outcome["event_type"] != "deferred":
                     return
 
-    def _save(self, stem: str, content: bytes) -> None:
-        mail_file = self._output / f"{stem}.eml"
-        mail_file.write_bytes(content)
-        page = self._output / f"{stem}.html"
-        page.write_text(_page(content))
-        self._stage.line("mail", f"saved as {mail_file} and {page}")
+    def _save_new(self, name: str) -> None:
+        """Save what the mail server has taken since the last time, numbered in the order of arrival."""
+        for content in self._mail.mails[self._saved :]:
+            self._saved += 1
+            mail_file, page = (self._output / f"{self._saved}-{name}.{kind}" for kind in ("eml", "html"))
+            try:
+                mail_file.write_bytes(content)
+                page.write_text(_page(content), encoding="utf-8")
+            except OSError as error:
+                raise DemoError(f"{mail_file} cannot be written: {error.strerror}") from error
+            self._stage.line("mail", f"saved as {mail_file} and {page}")
 
     def _sum_up(self, steps: tuple[_Step, ...], ended: list[str]) -> bool:
         count = {one: ended.count(one) for one in ("success", "failure")}
-        self._console.print(
-            f"\n[bold]{len(ended)} outcomes: {count['success']} success, {count['failure']} failure[/bold]"
-            f"   mails and configuration: {self._output}/"
+        self._stage.tell(
+            f"\n[bold]{sum(count.values())} outcomes: "
+            f"{count['success']} success, {count['failure']} failure[/bold]"
+            f"   mails and configuration: {escape(str(self._output))}/"
         )
         for step, end in zip(steps, ended, strict=True):
             if end != step.ends:
-                self._console.print(f"[red]{step.name} ended in {end} and should have ended in {step.ends}[/red]")
+                self._stage.tell(f"[red]{step.name} ended in {end} and should have ended in {step.ends}[/red]")
         return all(end == step.ends for step, end in zip(steps, ended, strict=True))
 
     def _stay(self) -> None:
         self._mail.recall_ehlo()
         where = f"-h {self._broker.host} -p {self._broker.port} -V 5"
-        self._console.print(
+        self._stage.tell(
             "\n[bold]It keeps running.[/bold] Publish by hand; outcomes and mails show here. Ctrl-C ends it.\n\n"
             f"   mosquitto_pub {where} -q 1 -t alerts/email/test -m 'Hello'\n"
             f"   mosquitto_pub {where} -q 1 -t alerts/email/test"
             """ -m '{"title": "Hello", "message": "World", "severity": "critical"}'\n"""
-            f"   mosquitto_sub {where} -v -t 'alerts/#'\n",
-            highlight=False,
-            soft_wrap=True,
+            f"   mosquitto_sub {where} -v -t 'alerts/#'\n"
         )
-        stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopped.set())
-        while not stopped.is_set():
-            self._crew.check()
-            seen = len(self._mail.mails)
-            try:
-                topic, outcome = self._outcomes.get(timeout=0.3)
-            except queue.Empty:
-                continue
-            self._stage.line("outcome", f"{topic}  {_told(outcome)}")
-            for index, content in enumerate(self._mail.mails[seen - 1 :], seen):
-                if outcome["event_type"] == "success":
-                    self._save(f"{index}-by-hand", content)
+        with suppress(KeyboardInterrupt):
+            while not self._stage.left_alone:
+                self._crew.check()
+                with suppress(queue.Empty):
+                    topic, outcome = self._outcomes.get(timeout=LOOK_S)
+                    self._save_new(BY_HAND)
+                    self._stage.line("outcome", f"{topic}  {_told(outcome)}")
 
 
 def _shortened(payload: bytes, most: int = 150) -> str:
@@ -320,14 +336,30 @@ def _shortened(payload: bytes, most: int = 150) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(payload)} octets)"
 
 
+def _outcome(payload: bytes) -> dict[str, Any] | None:
+    """Return the outcome in ``payload``, or None: anybody may publish anything on its topic by hand."""
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not {"event_type", "reason", "recipients", "greeting"} <= value.keys():
+        return None
+    fates = value["recipients"]
+    return value if isinstance(fates, list) and all(isinstance(one, dict) for one in fates) else None
+
+
 def _told(outcome: dict[str, Any]) -> str:
-    """Return an outcome as one line for people."""
-    words = [
-        " ".join(str(part) for part in (one["address"], one["state"], one["code"], one["enhanced"]) if part)
+    """Return an outcome as one line for people: each recipient's fate, or why it did not come to that."""
+    fates = [
+        " ".join(str(one[key]) for key in ("address", "state", "code", "enhanced") if one.get(key))
         for one in outcome["recipients"]
     ]
-    how = f"{outcome['greeting']}, {'authenticated' if outcome['authenticated'] else 'not authenticated'}"
-    return f"{'; '.join(words)}  ({how}, {outcome['duration_s']} s)"
+    details = [f"{outcome['duration_s']} s"] if outcome.get("duration_s") is not None else []
+    if outcome["greeting"]:
+        how = "authenticated" if outcome.get("authenticated") else "not authenticated"
+        details = [str(outcome["greeting"]), how, *details]
+    said = "; ".join(fates) if outcome["greeting"] else str(outcome["reason"])
+    return f"{said}  ({', '.join(details)})" if details else said
 
 
 def _page(content: bytes) -> str:

@@ -109,7 +109,7 @@ def _explain(sent: bytes, received: bytes) -> str:
 
 
 def translated(call: Callable[P, T]) -> Callable[P, T]:
-    """Return ``call`` of a foreign bus so that it raises OSErrors only: its own as they are, all else as BusError."""
+    """Return ``call`` of a foreign bus so that it raises OSErrors only: its own as they are, all else BusError."""
 
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:

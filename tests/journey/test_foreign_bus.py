@@ -1,4 +1,4 @@
-"""The journey on a Bus from elsewhere: ``chip.bus: module:factory`` gives an object that has ``exchange`` alone."""
+"""The journey on a Bus from elsewhere: ``chip.bus: module:factory`` gives an object that has only ``exchange``."""
 
 from __future__ import annotations
 

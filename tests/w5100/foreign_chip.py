@@ -323,6 +323,10 @@ class Socket:
         if failure == errno.ECONNREFUSED:
             self._over(DISCONNECTED)
             return
+        if failure == errno.ECONNRESET:  # connected and reset while the status lingered: ESTABLISHED is never seen
+            self.tx_rd = self.tx_wr = self.acknowledged = temper.isn
+            self._over(CON, DISCONNECTED)
+            return
         try:
             self.wire.getpeername()
         except OSError:

@@ -18,8 +18,8 @@ What differs from silicon
       DISCON had already sent the FIN), so that a missing DISCON is seen, and the host keeps no dead connections.
       Reset and OPEN of an open socket do the same.
     * A caller for a port whose last LISTENing socket has taken its connection gets no answer until the next
-      LISTEN, as on silicon, whose RST for a stray SYN has no effect; the first two in the kernel's queue are
-      connected at once and wait there. This holds for four ports, until a reset of the chip, and needs Linux.
+      LISTEN, as on silicon, whose RST for a stray SYN has no effect; those who called before wait in the kernel's
+      queue, connected. This holds for the last four such ports, until a reset of the chip, and needs Linux.
       Elsewhere, at any other port and after CLOSE of a LISTENing socket, the host refuses.
     * ARP is the kernel's. Sn_SR shows 01 until the next exchange, and for RTR x (RCR + 1) where the kernel knows
       no way to the destination; a silent host behind a known way is a SYN without answer. Sn_DHAR is made up:

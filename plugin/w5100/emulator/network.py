@@ -23,10 +23,18 @@ IP_RECVERR: Final = 11
 ERROR_HEADER: Final = struct.Struct("=IBBBxII")
 ERROR_FROM_ICMP: Final = 2
 PORT_UNREACHABLE: Final = (3, 3)
-# Linux: a packet filter of one instruction, "return 0", which drops whatever reaches a socket.
+# Linux: a packet filter (struct sock_filter) that drops every segment with SYN set. Whoever is past his SYN may
+# finish his handshake, since the kernel has told him already that he is connected.
 SO_ATTACH_FILTER: Final = 26
 SO_DETACH_FILTER: Final = 27
-DROP_ALL: Final = struct.pack("=HBBI", 0x06, 0, 0, 0)
+DROP_SYN: Final = (
+    (0x30, 0, 0, 13),  # load the octet with the flags of the TCP header
+    (0x45, 0, 1, 0x02),  # SYN? else skip one
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # take all
+)
+# Callers whom the kernel connects before the chip has looked. A full queue would leave them half connected.
+LISTEN_QUEUE: Final = 8
 QUIET_PORTS: Final = 4
 TCP_STATE_WAITING_FOR_ACK_OF_FIN: Final = frozenset({4, 9, 11})  # FIN_WAIT1, LAST_ACK, CLOSING
 
@@ -46,8 +54,9 @@ class Listener:
         """Leave further callers without an answer; False where the host cannot do so."""
         if sys.platform != "linux":
             return False
-        instructions = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
-        program = struct.pack("@HP", 1, ctypes.addressof(instructions))
+        code = b"".join([struct.pack("=HBBI", *instruction) for instruction in DROP_SYN])
+        instructions = ctypes.create_string_buffer(code, len(code))
+        program = struct.pack("@HP", len(DROP_SYN), ctypes.addressof(instructions))
         try:
             self.kernel.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
         except OSError:
@@ -124,7 +133,7 @@ class Network:
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._prepare(kernel)
             kernel.bind((ANY, port))
-            kernel.listen(1)
+            kernel.listen(LISTEN_QUEUE)
         except OSError as trouble:
             log.warning("LISTEN on port %d hears nothing: %s", port, trouble)
             self.drop(kernel)
