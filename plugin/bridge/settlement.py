@@ -146,6 +146,7 @@ def failed_attempt(
     )
 
 
+_BEFORE_MAIL: Final[frozenset[Phase]] = frozenset({"greeting", "hello", "tls", "auth"})
 _STATES: Final = {
     "refused": "refused",
     "expired": "given up, too old",
@@ -160,6 +161,9 @@ def _words(one: RecipientOutcome, fault: str | None) -> str:
     parts = [] if one.code is None else [str(one.code)]
     if one.enhanced is not None and not text.startswith(one.enhanced):
         parts.append(one.enhanced)
+    if one.code is not None and fault is not None and one.phase in _BEFORE_MAIL:
+        # The relay's words alone may not tell why they end it: "command not recognized" where AUTH is required.
+        text = f"{text}; {fault}" if text else fault
     return " ".join([*parts, text]).strip()[:MAX_WORDS_CHARS]
 
 

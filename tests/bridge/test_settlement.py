@@ -97,3 +97,9 @@ def test_a_reason_is_bounded() -> None:
     assert told is not None
     assert told.endswith("; and 95 more")
     assert len(told) < 2000
+
+
+def test_why_a_reply_ends_it_is_told_beside_the_reply() -> None:
+    fate = RecipientOutcome(address="a", state="deferred", phase="hello", code=500, text="what is EHLO")
+    told = reason([fate], fault="HELO has no AUTH, and AUTH is required", notes=())
+    assert told == "a put off (hello: 500 what is EHLO; HELO has no AUTH, and AUTH is required)"
