@@ -16,7 +16,7 @@ from plugin.config import load
 from plugin.demo.mailserver import MailServer
 from plugin.service import Service
 from tests.brokers import AnyBroker
-from tests.journey.house import ALICE, WAIT_S, Automation, Process, base_of, configuration, mail_server, until
+from tests.journey.house import ALICE, WAIT_S, Automation, Process, configuration, until
 from tests.w5100 import foreign_chip
 
 # What a user would write: an object that has exchange(frames) and nothing else, not even close.
@@ -37,19 +37,6 @@ def factory():
 """
 STATIC = "{address: 127.0.0.1/8}"
 NETWORKS = pytest.mark.parametrize("network", [STATIC, "host"], ids=["static", "host"])
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
-
-
-@pytest.fixture
-def automation(any_broker: AnyBroker, tmp_path: Path) -> Iterator[Automation]:
-    client = Automation(any_broker, base_of(tmp_path))
-    yield client
-    client.close()
 
 
 @pytest.fixture

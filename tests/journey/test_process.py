@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,24 +27,10 @@ from tests.journey.house import (
     base_of,
     configured,
     finals,
-    mail_server,
     mails_by_title,
     publish_all,
     until,
 )
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
-
-
-@pytest.fixture
-def automation(any_broker: AnyBroker, tmp_path: Path) -> Iterator[Automation]:
-    client = Automation(any_broker, base_of(tmp_path))
-    yield client
-    client.close()
 
 
 def test_killed_with_200_alerts_under_way(

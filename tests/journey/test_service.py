@@ -17,20 +17,7 @@ from plugin.config import load
 from plugin.demo.mailserver import MailServer
 from plugin.service import Service
 from tests.brokers import AnyBroker
-from tests.journey.house import ALICE, BOB, LOGIN, PASSWORD, Automation, base_of, configuration, mail_server, until
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
-
-
-@pytest.fixture
-def automation(any_broker: AnyBroker, tmp_path: Path) -> Iterator[Automation]:
-    client = Automation(any_broker, base_of(tmp_path))
-    yield client
-    client.close()
+from tests.journey.house import ALICE, BOB, LOGIN, PASSWORD, Automation, configuration, mail_server, until
 
 
 @contextmanager

@@ -19,26 +19,11 @@ from tests.journey.house import (
     WAIT_S,
     Automation,
     assert_all_arrived,
-    base_of,
     configured,
     finals,
-    mail_server,
     publish_all,
     until,
 )
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
-
-
-@pytest.fixture
-def automation(any_broker: AnyBroker, tmp_path: Path) -> Iterator[Automation]:
-    client = Automation(any_broker, base_of(tmp_path))
-    yield client
-    client.close()
 
 
 @contextmanager
