@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NoReturn
 
@@ -29,7 +31,7 @@ MAX_PREVIEW_BYTES: Final = 10_485_760  # where no configuration names limits.pay
 _config_option = click.option(
     "--config",
     "config_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(readable=False, path_type=Path),  # what is wrong with it is a fault of the configuration: 78
     default=Path("hardwire.yaml"),
     show_default=True,
     help="The configuration file.",
@@ -48,7 +50,9 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever read our output has gone; click ends quietly
-            _fail(str(error))
+            _forget_output()
+            place = f"{error.filename}: " if error.filename else ""
+            _fail(f"{place}{error.strerror or error}")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -326,12 +330,25 @@ def _tell_faults(error: ConfigError) -> None:
 
 
 def _tell_line(line: str) -> None:
-    click.echo(f"  {line}", err=True)
+    # The mail does not depend on whether somebody still reads its dialogue: this runs amid the delivery, which
+    # would take the error for one of the network.
+    with suppress(OSError):
+        click.echo(f"  {line}", err=True)
 
 
 def _tell_notes(notes: Iterable[str]) -> None:
     for note in notes:
         click.echo(f"note: {note}", err=True)
+
+
+def _forget_output() -> None:
+    """Drop what standard output did not take: Python would try again when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _fail(reason: str) -> NoReturn:

@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -36,6 +36,7 @@ OUTCOME_WAIT_S: Final = 15.0
 READY_WAIT_S: Final = 10.0
 LOOK_S: Final = 0.3  # how soon a dead thread, or an end that was asked for, is noticed
 OUTCOMES_WAITING: Final = 10_000
+ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CONFIGURATION: Final = "hardwire.yaml"
 SIGNATURE: Final = "# Written by `hardwire demo` for the broker and the mail server that it had started.\n"
 BY_HAND: Final = "by-hand"
@@ -177,13 +178,10 @@ def _ended_tidily() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with _signals(interrupt, signal.SIGTERM, signal.SIGHUP):
-        yield
-
-
-@contextmanager
-def _signals(action: Callable[..., None] | signal.Handlers, *numbers: signal.Signals) -> Iterator[None]:
-    former = {number: signal.signal(number, action) for number in numbers}
+    former = {number: signal.getsignal(number) for number in ENDS}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if former[number] is not signal.SIG_IGN:  # `nohup` means it
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -223,9 +221,10 @@ class _Show:
                 self._stay()
         finally:
             # The end is bounded by itself; a second Ctrl-C must not leave the broker's process behind.
-            with _signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                service.stop()
-                watcher.stop(timeout_s=2.0)
+            for number in ENDS:
+                signal.signal(number, signal.SIG_IGN)
+            service.stop()
+            watcher.stop(timeout_s=2.0)
         return good and not self._stage.left_alone
 
     def _watcher(self) -> Mqtt:
@@ -315,14 +314,15 @@ class _Show:
     def _stay(self) -> None:
         self._mail.recall_ehlo()
         where = f"-h {self._broker.host} -p {self._broker.port} -V 5"
-        self._stage.tell(
-            "\n[bold]It keeps running.[/bold] Publish by hand; outcomes and mails show here. Ctrl-C ends it.\n\n"
-            f"   mosquitto_pub {where} -q 1 -t alerts/email/test -m 'Hello'\n"
-            f"   mosquitto_pub {where} -q 1 -t alerts/email/test"
-            """ -m '{"title": "Hello", "message": "World", "severity": "critical"}'\n"""
-            f"   mosquitto_sub {where} -v -t 'alerts/#'\n"
-        )
         with suppress(KeyboardInterrupt):
+            self._stage.tell(
+                "\n[bold]It keeps running.[/bold] "
+                "Publish by hand; outcomes and mails show here. Ctrl-C ends it.\n\n"
+                f"   mosquitto_pub {where} -q 1 -t alerts/email/test -m 'Hello'\n"
+                f"   mosquitto_pub {where} -q 1 -t alerts/email/test"
+                """ -m '{"title": "Hello", "message": "World", "severity": "critical"}'\n"""
+                f"   mosquitto_sub {where} -v -t 'alerts/#'\n"
+            )
             while not self._stage.left_alone:
                 self._crew.check()
                 with suppress(queue.Empty):

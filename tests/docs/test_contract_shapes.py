@@ -1,0 +1,129 @@
+"""docs/contract.md: what it shows as JSON, and every option, is exactly what the code has."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import pytest
+
+from plugin.alert import EventType, Outcome, Phase, RecipientOutcome, RecipientState
+from plugin.bridge.arrival import outcome_topics
+from plugin.cli import main
+from plugin.config import load
+from plugin.mqtt import Settings
+from plugin.service import Service
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "contract.md").read_text()
+assert isinstance(main, click.Group)
+COMMANDS = main.commands
+
+
+def section(title: str) -> str:
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def shape(value: Any) -> Any:
+    """Return the keys of ``value``, nested, without what stands under them."""
+    if isinstance(value, dict):
+        return {key: shape(one) for key, one in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """A service that is never started: how it tells of itself needs neither broker nor relay."""
+    path = tmp_path_factory.mktemp("service") / "hardwire.yaml"
+    path.write_text(
+        "relays: [{host: 127.0.0.1, port: 25, security: none}]\nsender: a@example.net\nrecipients: {a: a@b.net}\n"
+        'routes: [{topic: "#", to: [a]}]\n'
+    )
+    made = Service(load(path))
+    made.stop()
+    return made
+
+
+def test_health_is_as_it_is_shown(service: Service) -> None:
+    (shown,) = re.findall(r"\*\*Health\.\*\* `(.*?)`\.", section("Topics"), re.DOTALL)
+    assert shape(json.loads(shown)) == shape(service.health())
+
+
+def test_info_is_as_it_is_told(service: Service) -> None:
+    row = next(line for line in section("Topics").splitlines() if line.startswith("| `alerts/bridge/info`"))
+    assert set(re.findall(r"`(\w+)`", row.split("|")[4])) == set(service.info())
+
+
+def test_the_outcome_is_as_it_is_shown() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", section("The outcome"), re.DOTALL)
+    now = datetime.now(UTC)
+    fate = RecipientOutcome(address="a", state="accepted", phase="content")
+    outcome = Outcome(id="", name="", event_type="success", topic="", recipients=(fate,), received_at=now)
+    assert shape(json.loads(shown)) == shape(outcome.as_dict())
+
+
+def listed(begin: str) -> set[str]:
+    """Return what stands in backticks in the sentence of "The outcome" that begins so."""
+    (sentence,) = re.findall(rf"{begin}: (.*?)\.\s", section("The outcome"), re.DOTALL)
+    return set(re.findall(r"`([^`]+)`", sentence))
+
+
+def test_states_and_phases_are_all_and_no_others() -> None:
+    assert listed("Recipient states") == set(get_args(RecipientState))
+    assert listed("Phases") == set(get_args(Phase))
+
+
+def test_event_types_are_all_and_no_others() -> None:
+    row = next(line for line in section("The outcome").splitlines() if line.startswith("| `event_type`"))
+    assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == set(get_args(EventType))
+
+
+def test_every_topic_that_the_code_makes_is_told_and_no_other() -> None:
+    settings = Settings(host="h")
+    made = {f"{settings.alert_topic}/<name>", settings.state_topic}
+    made |= {topic for kind in get_args(EventType) for topic in outcome_topics("alerts", kind, "<name>")}
+    told_by_service = re.findall(r'self\._tell\("(\w+)"', (ROOT / "plugin" / "service.py").read_text())
+    made |= {f"alerts/bridge/{what}" for what in told_by_service}
+    rows = [line.split("|")[1].strip(" `") for line in section("Topics").splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(made)
+    assert outcome_topics("alerts", "failure", "")[0] == "alerts/failure"
+    assert "is on `alerts/failure`" in section("Topics")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_and_every_choice_is_told_and_no_other(name: str) -> None:
+    row = next(line for line in section("Commands").splitlines() if line.startswith(f"| `hardwire {name}"))
+    synopsis = row.split("|")[1]
+    options = {one.opts[0]: one for one in COMMANDS[name].params if isinstance(one, click.Option)}
+    assert set(re.findall(r"--[a-z-]+", synopsis)) == set(options)
+    for option in options.values():
+        required = f"[{option.opts[0]}" not in synopsis
+        assert required == (option.required or (option.opts == ["--config"] and name != "preview")), option.opts
+    if name in ("demo", "preview"):
+        choices = {
+            word for one in options.values() if isinstance(one.type, click.Choice) for word in one.type.choices
+        }
+        assert choices <= set(re.findall(r"`([^`]+)`", row))
+
+
+def test_every_command_that_prints_json_says_what() -> None:
+    have = {name for name, one in COMMANDS.items() if any("--json" in option.opts for option in one.params)}
+    table = section("Commands").split("| command | JSON |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == have
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    from plugin import cli
+
+    table = section("Commands").split("| exit code | means |")[1].split("\n\n")[0]
+    named = {value for key, value in vars(cli).items() if key.startswith("EXIT_")}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {0, 2, *named}
+
+
+def test_the_version_option_is_told() -> None:
+    assert {option for one in main.params for option in one.opts} == {"--version"}
+    assert "`--version`" in section("Commands")
