@@ -250,6 +250,7 @@ class TlsStream:
                 ) from None
             except ssl.SSLError as error:
                 self._torn = True
+                self._send_alert()
                 raise TlsError(_broken(error)) from error
 
     def close(self, *, timeout_s: float = 1.0) -> None:
