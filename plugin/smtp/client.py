@@ -1,4 +1,4 @@
-"""Drives SMTP sessions over Streams: deadlines, the fallback to HELO, several letters on one connection.
+"""Drives SMTP sessions over Streams: deadlines, TLS, the fallback to HELO, several letters on one connection.
 
 The errors of a Stream (OSError, TimeoutError, ConnectionError) become faults here and nowhere else, so that
 ``Client.deliver`` raises nothing for what the network or the relay does.
@@ -10,14 +10,17 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Protocol
 
+from plugin.smtp.delivered import Delivery, Greeted
 from plugin.smtp.envelope import Envelope
-from plugin.smtp.errors import Fault, Phase, printable
+from plugin.smtp.errors import Fault, Phase, connect_fault, printable, stream_fault
+from plugin.smtp.events import Event, Fallback, Handshake, Ready, Refused
 from plugin.smtp.reply import Reply
-from plugin.smtp.session import Event, Fallback, Ready, Refused, Session
+from plugin.smtp.session import Session
 from plugin.smtp.settings import Settings, Timeouts
 from plugin.smtp.stream import Stream
+from plugin.smtp.tls import Secured, SecuredStream, Tls, TlsError
 from plugin.smtp.transaction import RecipientResult, Settled
 
 __all__ = [
@@ -43,53 +46,30 @@ MAX_TRANSCRIPT_CHARS: Final = 512
 _log = logging.getLogger("hardwire.smtp")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Secure(Protocol):
+    """``Tls.handshake``, or what stands for it."""
+
+    def __call__(self, stream: Stream, *, timeout_s: float) -> SecuredStream:
+        """Return ``stream`` in TLS; raises TlsError, TimeoutError or OSError."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
 class _Connection:
+    """``stream`` is what the session's octets go through now: with STARTTLS first in clear text, then in TLS."""
+
     stream: Stream
     session: Session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """What became of one letter, for each recipient and (``phase`` with ``reply`` or ``fault``) as a whole.
-
-    ``relay_refused``: the relay could not be reached or refuses *us*, so another relay may be tried; False once
-    the answer is about the letter. ``possible_duplicate``: the connection was lost after the final dot had been
-    sent and before its reply. ``greeting`` is "EHLO" or "HELO", None where it did not come to that; ``tls`` the
-    TLS version, None in the clear. ``transcript`` has the dialogue ("S:", "C:", "=" for notes) without secrets
-    and without content, for the first letter of a connection with its beginning.
-    """
-
-    recipients: tuple[RecipientResult, ...]
-    phase: Phase
-    reply: Reply | None
-    fault: Fault | None
-    relay_refused: bool
-    greeting: Literal["EHLO", "HELO"] | None
-    authenticated: bool
-    tls: str | None
-    possible_duplicate: bool
-    transcript: tuple[str, ...]
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greeted:
-    """How a relay received us: a letter could follow, or ``reply`` or ``fault`` put an end to it in ``phase``."""
-
-    phase: Phase | None
-    reply: Reply | None
-    fault: Fault | None
-    greeting: Literal["EHLO", "HELO"] | None
-    authenticated: bool
-    transcript: tuple[str, ...]
 
 
 class Client:
     """Delivers letters to one relay, one connection at a time. Not for several threads at once.
 
+    What one connection leaves to the next, such as the TLS session, is kept here: keep the client, too.
+
     ``connect`` opens a Stream to the relay within a bounded time, or raises OSError, TimeoutError or
     ConnectionError. ``clock`` counts seconds. ``observe`` gets each transcript line as it happens.
+    ``secure`` stands for the TLS that the settings tell.
     """
 
     def __init__(
@@ -99,13 +79,16 @@ class Client:
         *,
         clock: Callable[[], float] = time.monotonic,
         observe: Callable[[str], None] | None = None,
+        secure: Secure | None = None,
     ) -> None:
         self._connect = connect
         self._settings = settings
         self._clock = clock
         self._observe = observe
+        self._secure_stream = secure or _tls_of(settings, clock).handshake
         self._connection: _Connection | None = None
         self._spoken: Session | None = None
+        self._secured: Secured | None = None
         self._fallback = False
         self._deadline = 0.0
         self._waiting_since = 0.0
@@ -145,6 +128,7 @@ class Client:
             fault=refused.fault if refused else None,
             greeting=self._spoken.greeting if self._spoken else None,
             authenticated=self._spoken.authenticated if self._spoken else False,
+            secured=self._secured,
             transcript=tuple(self._transcript),
         )
 
@@ -188,11 +172,11 @@ class Client:
     def _open(self) -> _Connection | Refused:
         """Connect and get ready for letters: at the second try at most, since that one has no fallback."""
         while True:
-            self._spoken = None
+            self._spoken = self._secured = None
             try:
                 stream = self._connect()
             except OSError as error:
-                fault = _connect_fault(error)
+                fault = connect_fault(error)
                 self._record(f"= {fault}")
                 return Refused(phase="connect", fault=fault)
             self._record(f"= connected to {self._settings.host}")
@@ -205,15 +189,35 @@ class Client:
             self._hang_up()
             if isinstance(event, Fallback):
                 self._fallback = True
-                self._record(f"= {event.reason}: a new connection, with HELO and without AUTH")
-                _log.warning("%s: %s; going on with HELO and without AUTH", self._settings.host, event.reason)
+                without = "without AUTH" if self._settings.security == "starttls" else "with HELO and without AUTH"
+                self._record(f"= {event.reason}: a new connection, {without}")
+                _log.warning("%s: %s; going on %s", self._settings.host, event.reason, without)
             elif isinstance(event, Refused):
                 return event
 
     def _next_event(self, connection: _Connection) -> Event:
-        while (event := connection.session.next_event()) is None:
-            self._round(connection)
-        return event
+        while True:
+            event = connection.session.next_event()
+            if isinstance(event, Handshake):
+                self._secure(connection)
+            elif event is not None:
+                return event
+            else:
+                self._round(connection)
+
+    def _secure(self, connection: _Connection) -> None:
+        session, limit_s = connection.session, self._settings.timeouts.tls_s
+        try:
+            stream = self._secure_stream(connection.stream, timeout_s=self._left_s(limit_s))
+        except TlsError as error:
+            session.fail(Fault(kind="tls", text=str(error)))
+        except OSError as error:
+            session.fail(stream_fault(error, f"in the TLS handshake ({limit_s:g} s at most)"))
+        else:
+            connection.stream = stream
+            self._secured = stream.secured
+            session.secured(stream.secured.version, str(stream.secured))
+            self._waiting_since = self._clock()
 
     def _round(self, connection: _Connection) -> None:
         """Send all that may go now, then receive once. What goes wrong is told to the session."""
@@ -224,7 +228,7 @@ class Client:
                 self._waiting_since = self._clock()
         except OSError as error:
             self._hear_last_words(connection)
-            session.fail(_stream_fault(error, f"sending ({session.phase})"))
+            session.fail(stream_fault(error, f"sending ({session.phase})"))
             return
         replies, limit_s = session.replies, timeouts.reply_s(session.phase)
         try:
@@ -232,7 +236,7 @@ class Client:
             data = stream.receive(RECEIVE_BYTES, timeout_s=patience_s)
         except OSError as error:
             session.fail(
-                _stream_fault(error, f"waiting for a whole reply ({session.phase}, {limit_s:g} s at most)")
+                stream_fault(error, f"waiting for a whole reply ({session.phase}, {limit_s:g} s at most)")
             )
             return
         session.receive(data)
@@ -295,7 +299,7 @@ class Client:
             relay_refused=isinstance(end, Refused),
             greeting=self._spoken.greeting if self._spoken else None,
             authenticated=self._spoken.authenticated if self._spoken else False,
-            tls=None,
+            tls=self._spoken.tls if self._spoken else None,
             possible_duplicate=isinstance(end, Settled) and end.possible_duplicate,
             transcript=tuple(self._transcript),
             duration_s=duration_s,
@@ -312,6 +316,10 @@ class Client:
             self._observe(line)
 
 
+def _tls_of(settings: Settings, clock: Callable[[], float]) -> Tls:
+    return Tls(settings.host, ca_file=settings.ca_file, verify=settings.verify, clock=clock)
+
+
 def _went_stale(settled: Settled) -> bool:
     """Whether a kept connection had ended before this letter got anywhere, so that a new one may carry it.
 
@@ -321,21 +329,3 @@ def _went_stale(settled: Settled) -> bool:
         return False
     lost = settled.fault is not None and settled.fault.kind == "lost"
     return lost or (settled.reply is not None and settled.reply.code == 421)
-
-
-def _connect_fault(error: OSError) -> Fault:
-    if isinstance(error, TimeoutError):
-        return Fault(kind="timeout", text=_worded("no connection in time", error))
-    if isinstance(error, ConnectionRefusedError):
-        return Fault(kind="refused", text=_worded("the connection was refused", error))
-    return Fault(kind="unreachable", text=_worded("no connection", error))
-
-
-def _stream_fault(error: OSError, doing: str) -> Fault:
-    if isinstance(error, TimeoutError):
-        return Fault(kind="timeout", text=_worded(f"timeout {doing}", error))
-    return Fault(kind="lost", text=_worded("the connection was lost", error))
-
-
-def _worded(what: str, error: OSError) -> str:
-    return printable(": ".join(part for part in (what, str(error)) if part), max_chars=MAX_TRANSCRIPT_CHARS)

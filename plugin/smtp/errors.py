@@ -7,15 +7,18 @@ a connection that broke, octets that are not SMTP, or a demand of our own settin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Final, Literal, final
+
+MAX_FAULT_CHARS: Final = 512
 
 Phase = Literal["connect", "greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "content"]
 """How far a delivery has come, under the names of the outcome that users read."""
 
-FaultKind = Literal["unreachable", "refused", "timeout", "lost", "protocol", "auth", "size"]
+FaultKind = Literal["unreachable", "refused", "timeout", "lost", "protocol", "tls", "auth", "size"]
 """``unreachable``: no connection; ``refused``: the connection was refused; ``timeout``: a deadline passed;
-``lost``: the connection broke; ``protocol``: what came is not SMTP, or not now; ``auth``: AUTH is required and
-cannot be had; ``size``: the letter is larger than the relay says it takes (RFC 1870)."""
+``lost``: the connection broke; ``protocol``: what came is not SMTP, or not now; ``tls``: TLS is demanded and
+cannot be had, or not with this certificate; ``auth``: AUTH is required and cannot be had; ``size``: the letter is
+larger than the relay says it takes (RFC 1870)."""
 
 
 @final
@@ -53,3 +56,23 @@ def _harmless(character: str) -> str:
     if character.isprintable():
         return character
     return " " if character.isspace() and not "\x1c" <= character <= "\x1f" else "\N{REPLACEMENT CHARACTER}"
+
+
+def connect_fault(error: OSError) -> Fault:
+    """Return the fault for a connection that could not be made."""
+    if isinstance(error, TimeoutError):
+        return Fault(kind="timeout", text=_worded("no connection in time", error))
+    if isinstance(error, ConnectionRefusedError):
+        return Fault(kind="refused", text=_worded("the connection was refused", error))
+    return Fault(kind="unreachable", text=_worded("no connection", error))
+
+
+def stream_fault(error: OSError, doing: str) -> Fault:
+    """Return the fault for a Stream that failed while ``doing`` something, said as "sending (mail)"."""
+    if isinstance(error, TimeoutError):
+        return Fault(kind="timeout", text=_worded(f"timeout {doing}", error))
+    return Fault(kind="lost", text=_worded("the connection was lost", error))
+
+
+def _worded(what: str, error: OSError) -> str:
+    return printable(": ".join(part for part in (what, str(error)) if part), max_chars=MAX_FAULT_CHARS)

@@ -81,6 +81,11 @@ class ReplyParser:
         """Take ``data`` as it was received."""
         self._buffer += data
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything was fed that no reply has used up."""
+        return bool(self._buffer or self._lines)
+
     def next_reply(self) -> Reply | None:
         """Return the next whole reply, or None until there is more; raises ProtocolError."""
         while (line := self._next_line()) is not None:

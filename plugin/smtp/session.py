@@ -14,39 +14,16 @@ from typing import Final, Literal
 
 from plugin.smtp.auth import Line, Login, may_try_another
 from plugin.smtp.envelope import Envelope, data_octets
-from plugin.smtp.errors import Fault, Phase, ProtocolError
+from plugin.smtp.errors import Fault, FaultKind, Phase, ProtocolError
+from plugin.smtp.events import Event, Fallback, Handshake, Ready, Refused
 from plugin.smtp.extensions import Extensions
 from plugin.smtp.reply import Reply, ReplyParser
 from plugin.smtp.settings import Settings
 from plugin.smtp.table import PHASES, State, Step, next_step
-from plugin.smtp.transaction import Settled, Transaction
+from plugin.smtp.transaction import Transaction
 
 BLOCK_BYTES: Final = 64 * 1024
 """Content is given out in blocks of this size, each of which must be sent in time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """The connection is open for letters."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
-    """The same relay is to be tried on a new connection with HELO and without AUTH; ``reason`` says why."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The relay does not want us, or does not give what our settings demand: no letter can go this way."""
-
-    phase: Phase
-    reply: Reply | None = None
-    fault: Fault | None = None
-
-
-Event = Ready | Fallback | Refused | Settled
 
 
 _NOTHING: Final = Line(octets="", shown="")
@@ -73,25 +50,27 @@ class Session:
 
     The driver calls, in turn: ``next_write`` until it gives b"", and sends what it gets; ``receive`` with what
     came (b"" at the end of the connection), or ``fail`` when something else ended it; ``next_event`` until None.
-    ``fallback`` says HELO and never AUTH, whatever the settings prefer. ``record`` gets the lines of the
-    transcript, without secrets. Nothing that the peer does raises an exception.
+    ``fallback`` says HELO where it may and never AUTH, whatever the settings prefer. ``record`` gets the
+    lines of the transcript, without secrets. Nothing that the peer does raises an exception.
     """
 
     def __init__(self, settings: Settings, *, record: Callable[[str], None], fallback: bool = False) -> None:
         self.extensions = Extensions()
         self.greeting: Literal["EHLO", "HELO"] | None = None
         self.authenticated = False
+        self.tls: str | None = None
         self.ready = False
         self.closed = False
         self.replies = 0
         self._settings = settings
         self._record = record
         self._fallback = fallback
-        self._login = Login(settings.credentials)
+        self._login = Login(None if fallback else settings.credentials)
         self._parser = ReplyParser()
-        self._outstanding: deque[_Command] = deque([_Command(state=State.GREETING)])
+        self._outstanding: deque[_Command] = deque()
         self._queue: deque[_Command] = deque()
         self._events: deque[Event] = deque()
+        self._await(State.HANDSHAKE if settings.security == "tls" else State.GREETING)
         self._transaction: Transaction | None = None
         self._content = memoryview(b"")
 
@@ -138,6 +117,19 @@ class Session:
         parameter = f" SIZE={size}" if self.extensions.offers("SIZE") else ""
         self._say(State.MAIL, f"MAIL FROM:<{envelope.sender}>{parameter}")
 
+    def secured(self, version: str, described: str) -> None:
+        """Go on in TLS ``version`` ("TLSv1.3"). What was learnt before is forgotten (RFC 3207 §4.2)."""
+        if self.closed or self._head is not State.HANDSHAKE:
+            raise RuntimeError("no handshake was asked for")
+        self.tls = version
+        self._record(f"= {described}")
+        self.extensions, self.greeting, self._parser = Extensions(), None, ReplyParser()
+        self._outstanding.clear()
+        if self._settings.security == "tls":
+            self._await(State.GREETING)
+        else:
+            self._say(State.EHLO, f"EHLO {self._settings.helo_name}")
+
     def quit(self) -> None:
         """Say goodbye, between letters. A RSET that has not left yet need not: QUIT ends the transaction too."""
         self._queue.clear()
@@ -164,7 +156,7 @@ class Session:
         self._record(f"= {fault}")
         if self._transaction is not None:
             self._settle(self.phase, None, fault)
-        elif self._head in (State.EHLO, State.HELO) and fault.kind == "lost" and self._may_fall_back():
+        elif self._head in (State.EHLO, State.HELO) and fault.kind == "lost" and self._may_say_helo():
             # Some relays and firewalls hang up on EHLO, or right after refusing it.
             self._events.append(Fallback(reason=f"EHLO is not answered: {fault}"))
         elif not self.ready and not self.idle:
@@ -199,7 +191,7 @@ class Session:
             self._outstanding.popleft()
 
     def _say_hello(self, _command: _Command, _reply: Reply) -> None:
-        if not self._fallback and self._settings.greeting == "auto":
+        if self._settings.security == "starttls" or (not self._fallback and self._settings.greeting == "auto"):
             self._say(State.EHLO, f"EHLO {self._settings.helo_name}")
         elif self._settings.auth == "required":
             self._refuse("auth", None, "greeting is set to helo, which has no AUTH, and AUTH is required")
@@ -207,8 +199,12 @@ class Session:
             self._say(State.HELO, f"HELO {self._settings.helo_name}")
 
     def _say_helo(self, _command: _Command, reply: Reply) -> None:
-        if self._may_fall_back():
+        if self._may_say_helo():
             self._say(State.HELO, f"HELO {self._settings.helo_name}")
+        elif self._settings.security == "starttls":
+            self._refuse(
+                "hello", reply, "EHLO is refused, HELO has no STARTTLS, and security is starttls", kind="tls"
+            )
         else:
             self._refuse("hello", reply, "EHLO is refused, HELO has no AUTH, and AUTH is required")
 
@@ -218,6 +214,32 @@ class Session:
             self.extensions = Extensions.parse(reply.lines[1:])
         else:
             self.greeting = "HELO"
+        if self._settings.security == "starttls" and self.tls is None:
+            self._demand_tls()
+        else:
+            self._authenticate()
+
+    def _demand_tls(self) -> None:
+        if self.extensions.offers("STARTTLS"):
+            self._say(State.STARTTLS, "STARTTLS")
+            return
+        text = (
+            "security is starttls, and the relay does not offer STARTTLS, or someone on the way takes it out; "
+            "if the relay speaks TLS from the start, write security: tls"
+        )
+        self._refuse("tls", None, text, kind="tls")
+
+    def _secure(self, _command: _Command, _reply: Reply) -> None:
+        if self._parser.pending:
+            # RFC 3207 §4.2: whoever put that there wants it to be read as if it had come encrypted.
+            text = (
+                "octets in clear text lie behind the 220 to STARTTLS: someone on the way may have put them there"
+            )
+            self.fail(Fault(kind="tls", text=text))
+        else:
+            self._await(State.HANDSHAKE)
+
+    def _authenticate(self) -> None:
         line = self._login.begin(self.extensions.mechanisms)
         if line is not None:
             self._say(State.AUTH, line)
@@ -238,7 +260,7 @@ class Session:
         line = self._login.begin(self.extensions.mechanisms) if may_try_another(reply) else None
         if line is not None:
             self._say(State.AUTH, line)
-        elif self._may_fall_back():
+        elif self._may_do_without_auth():
             self._events.append(Fallback(reason=f"AUTH is refused ({reply})"))
         else:
             self._events.append(Refused(phase="auth", reply=reply))
@@ -282,21 +304,31 @@ class Session:
         elif not self.ready and self._head not in (State.IDLE, State.QUIT):
             self._events.append(Refused(phase=self.phase, reply=reply))
 
-    def _may_fall_back(self) -> bool:
-        return not self._fallback and self._settings.greeting == "auto" and self._settings.auth != "required"
+    def _may_do_without_auth(self) -> bool:
+        return not self._fallback and self._settings.auth != "required"
+
+    def _may_say_helo(self) -> bool:
+        wanted = self._settings.greeting == "auto" and self._settings.security != "starttls"
+        return wanted and self._may_do_without_auth()
 
     def _get_ready(self) -> None:
         self.ready = True
         self._events.append(Ready())
 
-    def _refuse(self, phase: Phase, reply: Reply | None, text: str) -> None:
-        self._events.append(Refused(phase=phase, reply=reply, fault=Fault(kind="auth", text=text)))
+    def _refuse(self, phase: Phase, reply: Reply | None, text: str, *, kind: FaultKind = "auth") -> None:
+        self._events.append(Refused(phase=phase, reply=reply, fault=Fault(kind=kind, text=text)))
 
     def _settle(self, phase: Phase, reply: Reply | None, fault: Fault | None = None) -> None:
         if self._transaction is not None:
             self._events.append(self._transaction.settle(phase, reply, fault))
         self._transaction = None
         self._content = memoryview(b"")
+
+    def _await(self, state: State) -> None:
+        """Wait for what the other side, or the driver, does without a command of ours."""
+        self._outstanding.append(_Command(state=state))
+        if state is State.HANDSHAKE:
+            self._events.append(Handshake())
 
     def _say(self, state: State, line: str | Line) -> None:
         said = Line(octets=line, shown=line) if isinstance(line, str) else line
@@ -314,6 +346,7 @@ _ACTIONS: Final[Mapping[Step, Callable[[Session, _Command, Reply], None]]] = {
     Step.SAY_HELLO: Session._say_hello,  # noqa: SLF001
     Step.SAY_HELO: Session._say_helo,  # noqa: SLF001
     Step.KNOWN: Session._known,  # noqa: SLF001
+    Step.SECURE: Session._secure,  # noqa: SLF001
     Step.ANSWER: Session._answer,  # noqa: SLF001
     Step.LOGGED_IN: Session._logged_in,  # noqa: SLF001
     Step.NOT_LOGGED_IN: Session._not_logged_in,  # noqa: SLF001

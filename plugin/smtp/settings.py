@@ -12,6 +12,7 @@ from plugin.smtp.errors import Phase
 MAX_TIMEOUT_S: Final = 86400.0
 
 Greeting = Literal["auto", "helo"]
+Security = Literal["none", "starttls", "tls"]
 Auth = Literal["required", "preferred", "none"]
 
 
@@ -58,15 +59,21 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One relay. ``host`` only names it in the transcript; ``helo_name`` is what we say in EHLO or HELO.
+    """One relay. ``host`` names it in the transcript and in its certificate; ``helo_name`` names us in EHLO.
+
+    ``security`` "tls" begins with TLS (RFC 8314), "starttls" goes over to it after EHLO (RFC 3207), and neither
+    ever goes on in clear text; ``ca_file`` and ``verify`` are those of ``Tls``.
 
     ``greeting`` "auto" says EHLO, and HELO where that is refused; "helo" says HELO at once. ``auth`` "required"
     sends nothing unauthenticated, "preferred" authenticates where it can, "none" never does. Raises ValueError
-    for a name or a login that cannot be sent, and for a login that is wanted and not given.
+    for a name or a login that cannot be sent, for a login that is wanted and not given, for HELO with STARTTLS.
     """
 
     host: str
     helo_name: str
+    security: Security = "none"
+    ca_file: str | None = None
+    verify: bool = True
     greeting: Greeting = "auto"
     auth: Auth = "none"
     username: str | None = None
@@ -75,6 +82,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_helo_name(self.helo_name)
+        if self.security == "starttls" and self.greeting == "helo":
+            raise ValueError("security starttls needs EHLO (RFC 3207 §4), greeting 'helo' never says it")
         if self.auth != "none" and self.credentials is None:
             raise ValueError(f"auth {self.auth!r} needs a username and a password")
 

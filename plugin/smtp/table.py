@@ -1,5 +1,6 @@
-"""The whole of the SMTP session as one table: what each reply means in each state (RFC 5321 §4.3.2).
+"""The whole of the SMTP session as one table: what each reply means in each state.
 
+The rows are those of RFC 5321 §4.3.2, RFC 3207 (STARTTLS) and RFC 4954 (AUTH).
 What the table does not list is a protocol error. A reply is judged by its first digit; 421 alone is more than
 that, since a relay may say it at any time, unasked, before it closes the connection (RFC 5321 §3.8).
 """
@@ -15,12 +16,17 @@ from plugin.smtp.reply import Reply
 
 
 class State(Enum):
-    """What the connection waits for: the reply to the greeting that we never sent, or to a command."""
+    """What the connection waits for: the reply to the greeting that we never sent, or to a command.
+
+    HANDSHAKE waits for no reply but for TLS; whatever comes in clear text meanwhile has no business there.
+    """
 
     IDLE = "nothing"
     GREETING = "connection"
     EHLO = "EHLO"
     HELO = "HELO"
+    STARTTLS = "STARTTLS"
+    HANDSHAKE = "the TLS handshake"
     AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
@@ -35,7 +41,8 @@ class Step(Enum):
 
     SAY_HELLO = "say EHLO, or HELO"
     SAY_HELO = "EHLO is refused: say HELO"
-    KNOWN = "the relay knows us: authenticate if wanted"
+    KNOWN = "the relay knows us: go over to TLS, authenticate, as far as wanted"
+    SECURE = "carry out the TLS handshake"
     ANSWER = "answer the challenge"
     LOGGED_IN = "authenticated"
     NOT_LOGGED_IN = "AUTH is refused: another mechanism, a connection without AUTH, or the relay is refused"
@@ -57,6 +64,8 @@ TABLE: Final[Mapping[State, tuple[Step, Step, Step, Step]]] = {
     State.GREETING: (Step.SAY_HELLO, _ERROR, Step.RELAY_REFUSES, Step.RELAY_REFUSES),
     State.EHLO: (Step.KNOWN, _ERROR, Step.RELAY_REFUSES, Step.SAY_HELO),
     State.HELO: (Step.KNOWN, _ERROR, Step.RELAY_REFUSES, Step.RELAY_REFUSES),
+    State.STARTTLS: (Step.SECURE, _ERROR, Step.RELAY_REFUSES, Step.RELAY_REFUSES),
+    State.HANDSHAKE: (_ERROR, _ERROR, _ERROR, _ERROR),
     State.AUTH: (Step.LOGGED_IN, Step.ANSWER, Step.RELAY_REFUSES, Step.NOT_LOGGED_IN),
     State.MAIL: (Step.NAME_RECIPIENTS, _ERROR, Step.LETTER_DONE, Step.LETTER_DONE),
     State.RCPT: (Step.RECIPIENT, _ERROR, Step.RECIPIENT, Step.RECIPIENT),
@@ -70,6 +79,8 @@ PHASES: Final[Mapping[State, Phase]] = {
     State.GREETING: "greeting",
     State.EHLO: "hello",
     State.HELO: "hello",
+    State.STARTTLS: "tls",
+    State.HANDSHAKE: "tls",
     State.AUTH: "auth",
     State.MAIL: "mail",
     State.RCPT: "rcpt",

@@ -7,8 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["S", "C", "hangup", "reset", "silence"]
+from plugin.smtp.stream import Stream
+from plugin.smtp.tls import Secured, TlsError
 
+Kind = Literal["S", "C", "hangup", "reset", "silence", "tls", "no tls"]
+
+SECURED = Secured(version="TLSv1.3", cipher="SCRIPTED", subject="relay.test", expires_at=None, resumed=False)
 CONTENT = b"Subject: test\r\n\r\nHello.\r\n"
 
 
@@ -40,7 +44,7 @@ def said(*lines: str) -> list[Step]:
             octets = CONTENT + b".\r\n" if line == "C: <content>" else f"{line[3:]}\r\n".encode()
             steps.append(Step("S" if line[0] == "S" else "C", octets))
         else:
-            assert line in ("hangup", "reset", "silence"), line
+            assert line in ("hangup", "reset", "silence", "tls", "no tls"), line
             steps.append(Step(line))  # type: ignore[arg-type]  # checked in the line above
     return steps
 
@@ -51,6 +55,7 @@ class ScriptedStream:
     def __init__(self, steps: Sequence[Step], clock: Clock, *, chunk_bytes: int | None = None) -> None:
         self.steps = deque(steps)
         self.closed = False
+        self.secured = SECURED
         self._clock = clock
         self._chunk_bytes = chunk_bytes
         self._sent = b""
@@ -96,9 +101,39 @@ class ScriptedStream:
         self._clock.pass_s(timeout_s)
         raise TimeoutError("timed out")
 
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    def unread(self) -> bytes:
+        return self._incoming
+
+    @property
+    def unanswered(self) -> bytes:
+        return self._sent
+
     def close(self, *, timeout_s: float = 1.0) -> None:
         assert timeout_s > 0
         self.closed = True
+
+
+def scripted_tls(stream: Stream, *, timeout_s: float) -> ScriptedStream:
+    """Stand for the handshake: what the script has to say in clear text instead of it makes it fail."""
+    assert isinstance(stream, ScriptedStream)
+    assert timeout_s > 0
+    assert not stream.unanswered, "a handshake after half a command"
+    step = stream.steps.popleft() if stream.steps else Step("hangup")
+    if stream.unread or step.kind in ("S", "no tls"):
+        stream.steps.clear()
+        raise TlsError("what answers does not speak TLS")
+    if step.kind == "silence":
+        stream.clock.pass_s(timeout_s)
+        raise TimeoutError
+    if step.kind == "hangup":
+        raise ConnectionResetError("the relay closed the connection in the TLS handshake")
+    assert step.kind == "tls", f"a handshake instead of {step}"
+    return stream
 
 
 class ScriptedRelay:

@@ -6,7 +6,8 @@ import pytest
 
 from plugin.smtp.envelope import Envelope
 from plugin.smtp.errors import Fault
-from plugin.smtp.session import BLOCK_BYTES, Ready, Refused, Session
+from plugin.smtp.events import Ready, Refused
+from plugin.smtp.session import BLOCK_BYTES, Session
 from plugin.smtp.settings import Settings
 from plugin.smtp.transaction import Settled
 

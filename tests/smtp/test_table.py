@@ -15,6 +15,8 @@ IDLE      -  -                -             -              -
 GREETING  -  SAY_HELLO        -             RELAY_REFUSES  RELAY_REFUSES
 EHLO      -  KNOWN            -             RELAY_REFUSES  SAY_HELO
 HELO      -  KNOWN            -             RELAY_REFUSES  RELAY_REFUSES
+STARTTLS  -  SECURE           -             RELAY_REFUSES  RELAY_REFUSES
+HANDSHAKE -  -                -             -              -
 AUTH      -  LOGGED_IN        ANSWER        RELAY_REFUSES  NOT_LOGGED_IN
 MAIL      -  NAME_RECIPIENTS  -             LETTER_DONE    LETTER_DONE
 RCPT      -  RECIPIENT        -             RECIPIENT      RECIPIENT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plugin.smtp.client import Client, Delivery, Envelope, RecipientResult, Settings
-from tests.smtp.scripted import CONTENT, ScriptedRelay, Step
+from tests.smtp.scripted import CONTENT, ScriptedRelay, Step, scripted_tls
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
@@ -54,10 +54,10 @@ def read(path: Path) -> Transcript:
                         transcript.scripts.append([])
                     case "refuse":
                         transcript.scripts.append(None)
-                    case "hangup" | "reset" | "silence":
+                    case "hangup" | "reset" | "silence" | "tls":
                         script = transcript.scripts[-1]
                         assert script is not None
-                        script.append(Step(word))
+                        script.append(Step("no tls" if rest else word))
                     case "result":
                         transcript.results.append((rest, []))
                     case "recipient":
@@ -82,15 +82,17 @@ def _seen(delivery: Delivery) -> dict[str, str]:
         "verdict": _verdict(delivery),
         "greeting": str(delivery.greeting),
         "authenticated": "yes" if delivery.authenticated else "no",
+        "tls": str(delivery.tls),
         "duplicate": "yes" if delivery.possible_duplicate else "no",
         "relay_refused": "yes" if delivery.relay_refused else "no",
     }
 
 
 def _expected(phase: str, verdict: str, *pairs: str) -> dict[str, str]:
-    refused = "yes" if phase in ("connect", "greeting", "hello", "auth") else "no"
-    expected = {"phase": phase, "verdict": verdict, "greeting": "EHLO", "authenticated": "no", "duplicate": "no"}
-    return expected | {"relay_refused": refused} | dict(pair.split("=", 1) for pair in pairs)
+    refused = "yes" if phase in ("connect", "greeting", "hello", "tls", "auth") else "no"
+    expected = {"phase": phase, "verdict": verdict, "greeting": "EHLO", "authenticated": "no", "tls": "None"}
+    expected |= {"duplicate": "no", "relay_refused": refused}
+    return expected | dict(pair.split("=", 1) for pair in pairs)
 
 
 @pytest.mark.parametrize("chunk_bytes", [None, 1], ids=["whole", "octets"])
@@ -99,7 +101,7 @@ def test_transcript(path: Path, chunk_bytes: int | None) -> None:
     transcript = read(path)
     relay = ScriptedRelay(*transcript.scripts, chunk_bytes=chunk_bytes)
     settings = Settings(host="relay.test", helo_name="client.test", **transcript.settings)
-    client = Client(relay.connect, settings, clock=relay.clock)
+    client = Client(relay.connect, settings, clock=relay.clock, secure=scripted_tls)
     deliveries = list(client.deliver(transcript.envelopes))
     client.close()
     relay.assert_played()
