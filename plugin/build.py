@@ -122,6 +122,9 @@ def relays_of(
             settings=Settings(
                 host=one.host,
                 helo_name=helo_name_of(config, one),
+                security=one.security,
+                ca_file=str(one.ca_file) if one.ca_file else None,
+                verify=one.verify,
                 greeting=one.greeting,
                 auth=one.auth,
                 username=one.username,

@@ -53,10 +53,13 @@ class Relays:
     ) -> None:
         """``observe`` gets each line of the dialogue, ``report`` the problem with all relays, or None."""
         self._relays = tuple(relays)
-        self._connect = connect
+        # Kept from letter to letter, for what one connection leaves to the next: the TLS session.
+        self._clients = {
+            one: Client(self._way_to(one, connect), one.settings, clock=clock, observe=observe)
+            for one in self._relays
+        }
         self._now = now
         self._clock = clock
-        self._observe = observe
         self._report = report
 
     def deliver(self, letter: Letter) -> Attempt:
@@ -94,25 +97,24 @@ class Relays:
     def greet(self) -> Iterator[tuple[str, str | None, str]]:
         """Speak to each relay up to where a letter could follow; yield its name, the problem or None, and how."""
         for relay in self._relays:
-            client = self._client(relay)
+            client = self._clients[relay]
             try:
                 greeted = client.greet()
             finally:
                 client.close()
             how = f"{greeted.greeting}, {'authenticated' if greeted.authenticated else 'not authenticated'}"
+            how += f", {greeted.secured}" if greeted.secured else ", in clear text"
             problem = None
             if greeted.phase is not None:
                 problem = f"{greeted.phase}: {greeted.reply or greeted.fault}"
             yield relay.name, problem, how
 
-    def _client(self, relay: Relay) -> Client:
-        def connect() -> Stream:
-            return self._connect(relay.host, relay.port, relay.connect_timeout_s)
-
-        return Client(connect, relay.settings, clock=self._clock, observe=self._observe)
+    @staticmethod
+    def _way_to(relay: Relay, connect: Connect) -> Callable[[], Stream]:
+        return lambda: connect(relay.host, relay.port, relay.connect_timeout_s)
 
     def _hand_over(self, relay: Relay, envelope: Envelope) -> Delivery:
-        client = self._client(relay)
+        client = self._clients[relay]
         try:
             (delivery,) = client.deliver((envelope,))
         finally:

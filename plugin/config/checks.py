@@ -22,7 +22,6 @@ from plugin.route.routing import DEFAULT_MAX_RECIPIENTS, DEFAULT_TEMPLATE
 
 Data = Mapping[str, Any]
 
-CLEAR_TEXT: Final = "where the relay is on this machine or in a network that you trust: all goes in clear text"
 # takes the place of what is known to be wrong already, so that positions in a list stay what they are
 _PLACEHOLDER: Final = "unsound@localhost"
 _BOOL: Final = TypeAdapter(bool)
@@ -176,14 +175,11 @@ def _check_relay(relay: Data, path: KeyPath) -> Iterator[Finding]:
 
 def _check_security(relay: Data, path: KeyPath) -> Iterator[Finding]:
     path = (*path, "security")
-    security = relay.get("security")
-    if security is None:
-        meant = "tls" if str(relay.get("port")) == "465" else "starttls"
-        text = f"is missing, which means {meant}, and TLS is not built yet: set security: none only {CLEAR_TEXT}"
-        yield Finding(path, text)
-    elif security in ("tls", "starttls"):
-        yield Finding(path, f"TLS is not built yet; set security: none only {CLEAR_TEXT}")
-    elif security == "none":
+    security = relay.get("security") or ("tls" if str(relay.get("port")) == "465" else "starttls")
+    if security == "starttls" and relay.get("greeting") == "helo":
+        text = "STARTTLS needs EHLO (RFC 3207), which helo never says: write greeting: auto, or security: tls"
+        yield Finding((*path[:-1], "greeting"), text)
+    if security == "none":
         for key, is_set in (("ca_file", _given(relay, "ca_file")), ("verify", _is(relay, "verify", truth=False))):
             if is_set:
                 yield Finding((*path[:-1], key), "has no effect with security: none", warning=True)

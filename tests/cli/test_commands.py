@@ -54,7 +54,7 @@ def test_wrong_use() -> None:
 def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "hardwire.yaml"
     path.write_text(
-        "mqtt: {port: 99999}\nsender: nobody\nrelays: [{host: x, security: tls}]\nroutes: []\nwhat: 1\n"
+        "mqtt: {port: 99999}\nsender: nobody\nrelays: [{host: x, security: ssl}]\nroutes: []\nwhat: 1\n"
     )
     result = hardwire(*command, "--config", path)
     assert result.exit_code == WRONG_CONFIGURATION
