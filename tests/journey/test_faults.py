@@ -126,7 +126,8 @@ def test_a_flipped_data_bit_at_every_exchange(journey: Journey, server: MailServ
         assert journey.sockets_are_free(), alert_id
 
 
-@pytest.mark.parametrize("status", [Status.SYNSENT, Status.ESTABLISHED, Status.FIN_WAIT, Status.CLOSED])
+# ESTABLISHED is not among them: a chip that claims it whatever happens cannot be told from one that is connected.
+@pytest.mark.parametrize("status", [Status.SYNSENT, Status.FIN_WAIT, Status.CLOSED])
 def test_a_status_that_stays(journey: Journey, server: MailServer, status: Status) -> None:
     count = exchanges_of_one_delivery(journey)
     journey.outcomes()
