@@ -20,7 +20,7 @@ from plugin.delivery import Schedule
 from plugin.mqtt import Settings as MqttSettings
 from plugin.mqtt import TlsSettings
 from plugin.outbox import Keep, Outbox
-from plugin.relay import Relay, Relays
+from plugin.relay import Relay, Relays, Standings
 from plugin.route import Route, Routing
 from plugin.smtp.client import Settings
 from plugin.uplink import Uplink, resolve_by_host, resolve_literal
@@ -107,13 +107,18 @@ def helo_name_of(config: Config, relay: RelayConfig) -> str:
         return f"[{probe.getsockname()[0]}]"
 
 
+def standings_of(config: Config) -> Standings:
+    """Return what is known of the relays, for all lanes: nothing yet."""
+    return Standings([f"{one.host}:{one.port}" for one in config.relays])
+
+
 def relays_of(
     config: Config,
     uplink: Uplink,
     observe: Callable[[str], None] | None = None,
-    report: Callable[[str | None], None] | None = None,
+    standings: Standings | None = None,
 ) -> Relays:
-    """Return the relays in their order, for one lane."""
+    """Return the relays in their order, for one lane; ``standings`` is what the lanes know together."""
     relays = [
         Relay(
             host=one.host,
@@ -133,7 +138,7 @@ def relays_of(
         )
         for one in config.relays
     ]
-    return Relays(relays, uplink.connect, now=_now, observe=observe, report=report)
+    return Relays(relays, uplink.connect, now=_now, observe=observe, standings=standings)
 
 
 def composer_of(config: Config) -> Composer:

@@ -74,7 +74,11 @@ def send_once(config: Config, mail: ByHand, *, dialogue: Callable[[str], None] |
             try:
                 bridge = bridge_of(config, outbox, mail.routes)
                 bridge.accept([_message(config, payload)])
-                bridge.carry(relays_of(config, uplink, dialogue).deliver)
+                relays = relays_of(config, uplink, dialogue)
+                try:
+                    bridge.carry(relays.deliver)
+                finally:
+                    relays.close()
                 topic = f"{config.topics.base}/bridge/outcome"
                 outcome = next(one.payload for one in bridge.outgoing(100) if one.topic == topic)
             finally:

@@ -13,15 +13,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from plugin import __version__
-from plugin.alert import Message, timestamp
+from plugin.alert import Attempt, Letter, Message, timestamp
 from plugin.bridge import Bridge
-from plugin.build import bridge_of, mqtt_settings_of, outbox_of, relays_of, routes_of, uplink_of
+from plugin.build import bridge_of, mqtt_settings_of, outbox_of, relays_of, routes_of, standings_of, uplink_of
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.outbox import OutboxError
@@ -33,6 +33,7 @@ T = TypeVar("T")
 INTAKE_MESSAGES: Final = 1000  # waiting between the network thread and the intake
 INTAKE_BYTES: Final = 64 * 1024 * 1024  # of payload, from the network thread to the disk
 BATCH_MESSAGES: Final = 256  # accepted in one transaction
+BATCH_LETTERS: Final = 200  # carried before a courier looks up
 PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
 IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
 HEALTH_EVERY_S: Final = 60.0
@@ -141,7 +142,6 @@ class Service:
         self._publishing = threading.Lock()
         self._arrived: queue.Queue[Message | _SessionLost | _Acknowledged] = queue.Queue(INTAKE_MESSAGES)
         self._room = Room(INTAKE_BYTES)
-        self._relay_problems: dict[int, str | None] = {}
         self._broker_problem: str | None = "not connected yet"
         self._outbox_problem: str | None = None
         self._started_at = datetime.now(UTC)
@@ -149,9 +149,9 @@ class Service:
         self._outbox = outbox_of(config)
         self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
         self._uplink = uplink_of(config, watch.status)
+        self._standings = standings_of(config)
         self._lanes = [
-            relays_of(config, self._uplink, watch.dialogue, self._problem_of(lane))
-            for lane in range(config.chip.lanes)
+            relays_of(config, self._uplink, watch.dialogue, self._standings) for _ in range(config.chip.lanes)
         ]
         self._mqtt = Mqtt(
             mqtt_settings_of(config),
@@ -272,23 +272,31 @@ class Service:
         return batch
 
     def _courier(self, lane: int) -> Callable[[], None]:
+        relays = self._lanes[lane]
+
+        def deliver(letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+            for one in relays.deliver(letters):
+                yield one
+                self._publish_outcomes()  # it has been settled; those on the way may take their time
+
         def work() -> None:
             while not self._stopping.is_set():
                 roused = self._roused
                 try:
-                    carried = self._bridge.carry(self._lanes[lane].deliver)
-                    due_in = 0.0 if carried else self._bridge.next_due_in()
+                    carried = self._bridge.carry(deliver, limit=BATCH_LETTERS, stop=self._stopping.is_set)
+                    due_in_s = 0.0 if carried else self._bridge.next_due_in()
                 except OutboxError as error:
                     self._outbox_trouble(error, self._stopping)
                     continue
                 if carried:
-                    self._publish_outcomes()
                     continue
+                waits_s = [one for one in (due_in_s, relays.tend()) if one is not None]
                 with self._wake:
                     self._wake.wait_for(
                         lambda seen=roused: self._stopping.is_set() or self._roused != seen,  # type: ignore[misc]
-                        IDLE_S if due_in is None else min(max(due_in, 0.01), IDLE_S),
+                        min([IDLE_S, *(max(one, 0.01) for one in waits_s)]),
                     )
+            relays.close()
 
         return work
 
@@ -311,12 +319,6 @@ class Service:
         self._broker_problem = None if connected else problem or "not connected"
         if connected:
             self._subscribed.set()
-
-    def _problem_of(self, lane: int) -> Callable[[str | None], None]:
-        def report(problem: str | None) -> None:
-            self._relay_problems[lane] = problem
-
-        return report
 
     def _rouse(self) -> None:
         with self._wake:
@@ -356,7 +358,7 @@ class Service:
         except OutboxError as error:
             self._note_outbox(error)
             waiting = {"waiting": None, "oldest_waiting_s": None}
-        relay_problem = next((one for one in self._relay_problems.values() if one), None)
+        relay_problem = self._standings.problem
         return {
             "queue": {**waiting, "problem": self._outbox_problem},
             "relay": {"ok": relay_problem is None, "problem": relay_problem},

@@ -8,33 +8,27 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
-from plugin.alert import Alert, Attempt, Letter, Malformed, Message, Outcome
+from plugin.alert import Message, Outcome
 from plugin.bridge.arrival import (
     Arrival,
     Decode,
     Direct,
     directions_json,
-    directions_of,
     full,
     outcome_topics,
     read,
-    where,
 )
-from plugin.bridge.history import History
+from plugin.bridge.carrying import Carrier, Deliver, Seal
 from plugin.bridge.reporting import Reporting
-from plugin.bridge.settlement import NextAttempt, failed_attempt, settle, utc
-from plugin.compose import Sealed
-from plugin.outbox import Claim, Intake, Outbox, OutboxError, Publication, Report, Settlement
+from plugin.bridge.settlement import NextAttempt, utc
+from plugin.outbox import Intake, Outbox, Publication, Report
 from plugin.payload import decode
-from plugin.route import Directions
 
 _log = logging.getLogger("hardwire.bridge")
 
-MAX_FAULT_CHARS: Final = 200
 COUNTERS: Final = (
     "accepted",
     "repeated",
@@ -46,18 +40,6 @@ COUNTERS: Final = (
     "failure",
     "deferred",
 )
-
-
-class Seal(Protocol):
-    """What ``plugin.compose.Composer`` does."""
-
-    def seal(self, alert: Alert, directions: Directions, *, date: datetime) -> Sealed:
-        """Return the mail; whatever an alert says, there is one."""
-        ...
-
-    def check_path(self, path: str) -> str | None:
-        """Return why a file must not be attached, or None."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +79,22 @@ class Bridge:
         )
         self._routing = routing
         self._composer = composer
-        self._schedule = schedule
         self._base = base
         self._queue_limit = queue
         self._clock = clock
         self._new_id = new_id
         self._reporting = Reporting(outbox)
-        self._history = History(outbox, now=clock())
+        self._carrier = Carrier(
+            outbox=outbox,
+            decode=self._decode,
+            composer=composer,
+            schedule=schedule,
+            base=base,
+            clock=clock,
+            count=self._count,
+        )
         self._lock = threading.Lock()  # guards what follows
         self._counters: Counter[str] = Counter()
-        self._unstored: list[Settlement] = []
 
     # --- accepting ------------------------------------------------------------------------------------------
 
@@ -208,130 +196,20 @@ class Bridge:
             _log.warning("event=recovered letters=%d possible_duplicate=true", letters)
         return letters
 
-    def carry(self, deliver: Callable[[Letter], Attempt], *, limit: int = 1) -> int:
-        """Carry up to ``limit`` letters that are due, one after the other; return how many there were.
-
-        Each is sealed and stored before the wire is touched, so that every attempt sends the same octets.
-        An exception of ``deliver`` puts the letter off. Nothing is sent while a result cannot be stored.
-        """
-        self.store_results()
-        claims = self._outbox.claim(now=self._clock(), limit=limit)
-        try:
-            for claim in claims:
-                self._carry(claim, deliver)
-        finally:
-            # A letter whose result waits to be stored is marked as on the wire, so nobody can claim it anew.
-            self._outbox.release([claim.letter for claim in claims])
-        self._history.prune_now_and_then(self._clock())
-        return len(claims)
+    def carry(self, deliver: Deliver, *, limit: int = 1, stop: Callable[[], bool] = lambda: False) -> int:
+        """Carry up to ``limit`` letters that are due; return how many there were. See ``Carrier.carry``."""
+        return self._carrier.carry(deliver, limit=limit, stop=stop)
 
     def next_due_in(self) -> float | None:
         """Return in how many seconds there is something to carry, 0 for now; None: nothing waits."""
-        with self._lock:
-            if self._unstored:
-                return 0.0
-        due_at = self._outbox.next_due()
-        return None if due_at is None else max(0.0, due_at - self._clock())
-
-    def _carry(self, claim: Claim, deliver: Callable[[Letter], Attempt]) -> None:
-        due = tuple(one.address for one in claim.recipients if one.due)
-        letter = claim.sealed
-        if letter is None:
-            try:
-                letter = self._seal(claim, due)
-            except Exception as error:  # noqa: BLE001 - the raw message stays, and is sealed anew the next time
-                fault = str(error) if isinstance(error, _Unsealable) else f"no mail could be made ({where(error)})"
-                _log.error("event=seal_failed alert=%r problem=%r", claim.alerts[0].id, fault)
-                attempt = failed_attempt(
-                    due, fault, phase="compose", started_at=utc(self._clock()), possible_duplicate=False
-                )
-                self._settle(claim, None, attempt)
-                return
-        if not self._outbox.put_on_wire(letter, newly_sealed=claim.sealed is None):
-            return
-        self._settle(claim, letter, self._attempt(letter, deliver))
-
-    def _seal(self, claim: Claim, due: tuple[str, ...]) -> Letter:
-        queued = claim.alerts[0]
-        if queued.message is None:
-            raise _Unsealable("the alert's message is missing from the outbox")
-        alert = self._decode(queued.message, alert_id=queued.id)
-        if isinstance(alert, Malformed):  # accepted under other limits
-            raise _Unsealable(alert.reason)
-        sealed = self._composer.seal(alert, directions_of(claim.directions), date=utc(self._clock()))
-        return Letter(
-            id=claim.letter,
-            alert_ids=tuple(one.id for one in claim.alerts),
-            route=claim.route,
-            subject=sealed.subject,
-            message_id=sealed.message_id,
-            sender=sealed.sender,
-            recipients=due,
-            content=sealed.content,
-            notes=sealed.notes,
-        )
-
-    def _attempt(self, letter: Letter, deliver: Callable[[Letter], Attempt]) -> Attempt:
-        started_at = utc(self._clock())
-        try:
-            attempt = deliver(letter)
-            if not isinstance(attempt, Attempt):
-                raise TypeError(f"deliver gave a {type(attempt).__name__}, not an Attempt")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the letter is not lost
-            _log.error("event=deliver_failed letter=%d problem=%r", letter.id, where(error))
-            # How far the letter had come is not known, so it may have been taken.
-            return failed_attempt(
-                letter.recipients,
-                f"{type(error).__name__}: {error}"[:MAX_FAULT_CHARS],
-                phase="connect",
-                started_at=started_at,
-                possible_duplicate=True,
-            )
-        return attempt
-
-    def _settle(self, claim: Claim, letter: Letter | None, attempt: Attempt) -> None:
-        settlement = settle(claim, letter, attempt, schedule=self._schedule, base=self._base, now=self._clock())
-        try:
-            self._store(settlement)
-        except OutboxError:
-            if letter is not None:  # it was sent: the result is kept until it can be stored
-                with self._lock:
-                    self._unstored.append(settlement)
-            raise
-
-    def _store(self, settlement: Settlement) -> None:
-        if not self._outbox.settle(settlement):
-            _log.warning("event=settled_meanwhile letter=%d", settlement.letter)
-            return
-        for report in settlement.reports:
-            outcome = report.outcome
-            self._count(outcome.event_type)
-            _log.info(
-                "event=%s alert=%r attempt=%d relay=%s duration_s=%.3f reason=%r",
-                outcome.event_type,
-                outcome.id,
-                outcome.attempts,
-                outcome.relay,
-                settlement.attempt.duration_s,
-                outcome.reason,
-            )
+        return self._carrier.next_due_in()
 
     def store_results(self) -> None:
         """Store what attempts have come to and could not be stored then; OutboxError if it still cannot.
 
         ``carry`` begins with it; who will not call that any more calls this.
         """
-        while True:
-            with self._lock:
-                if not self._unstored:
-                    return
-                settlement = self._unstored.pop(0)
-            try:
-                self._store(settlement)
-            except BaseException:
-                with self._lock:
-                    self._unstored.insert(0, settlement)
-                raise
+        self._carrier.store_results()
 
     # --- reporting ------------------------------------------------------------------------------------------
 
@@ -373,7 +251,3 @@ class Bridge:
     def _count(self, name: str) -> None:
         with self._lock:
             self._counters[name] += 1
-
-
-class _Unsealable(ValueError):
-    """No mail can be made; the text is one sentence for people."""

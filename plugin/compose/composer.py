@@ -49,7 +49,8 @@ class Sealed:
 class Composer:
     """Builds mails; keeps nothing between two of them and may be used by several threads.
 
-    ``sender`` is ``House <house@example.net>`` or a bare address (ValueError if it is neither);
+    ``sender`` is ``House <house@example.net>`` or a bare address (ValueError if it is neither, or if the part
+    before the @ is not ASCII);
     ``templates_dir`` goes before the product's templates; files are attached from ``allowed_dirs`` alone;
     ``max_attachment_bytes`` bounds all attachments of a mail together, before base64. ``zone`` is that of the
     times in the mail, by default the machine's.

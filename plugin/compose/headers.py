@@ -18,15 +18,16 @@ from typing import Final
 
 from plugin.alert import Alert, Priority, Severity
 from plugin.compose.text import single_line, undirected
+from plugin.route import parse_address
 
 MAX_SUBJECT_CHARS: Final = 200
-MAX_LINE_CHARS: Final = 78
+MAX_LINE_CHARS: Final = 76  # RFC 2047 §2, of a line with encoded words; RFC 5322 §2.1.1 would like 78 of any other
 # With "Message-ID: " in front it fits into a line of 78; from 77 octets on, some software encodes identifiers.
 MAX_ID_CHARS: Final = 66
 MAX_GIVEN_ID_CHARS: Final = 70
 MAX_TOKEN_CHARS: Final = 60
+MAX_GROUP_LINE_CHARS: Final = 64  # what is left of a line by "To: " and by the end of a group
 
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@(?:[A-Za-z0-9.-]+|\[[A-Za-z0-9.:-]+\])")
 _MESSAGE_ID: Final = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
 _PRINTABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
@@ -88,8 +89,8 @@ def header_section(
 ) -> bytes:
     """Return the header lines with CRLF ends, MIME-Version last; the MIME headers of the content follow it.
 
-    Every line is printable ASCII; blind recipients are not in it. Addresses that are not plain ASCII are left
-    out: the envelope alone decides who gets the mail.
+    Every line is printable ASCII; blind recipients are not in it. Addresses outside ASCII are written as names of
+    empty groups, what is no address is left out: the envelope alone decides who gets the mail.
     """
     thread = thread_id(alert.thread or alert.topic, sender[1])
     number, importance, urgency = _PRIORITIES[alert.priority or ("high" if severity == "critical" else "normal")]
@@ -99,7 +100,7 @@ def header_section(
         ("Reply-To", _addresses("Reply-To", [reply_to] if reply_to else [])),
         ("To", _addresses("To", to) or (None if cc else "undisclosed-recipients:;")),
         ("Cc", _addresses("Cc", cc)),
-        ("Subject", _phrase(subject, "Subject")),
+        ("Subject", _unstructured(subject, "Subject")),
         ("Message-ID", identifier),
         ("In-Reply-To", thread),
         ("References", thread),
@@ -116,35 +117,52 @@ def header_section(
     return "".join(f"{name}: {value}\r\n" for name, value in fields if value).encode("ascii")
 
 
-def _phrase(text: str, name: str) -> str:
-    """Encode unstructured text (RFC 2047), also what looks like an encoded word, or is too long to be folded."""
+def _unstructured(text: str, name: str) -> str:
+    """Return ``text`` as it is, folded; encoded if it must be, looks so already, or is too long to be folded."""
     plain = text.isascii() and "=?" not in text and max(map(len, text.split())) <= MAX_TOKEN_CHARS
-    charset = "us-ascii" if plain else "utf-8"
-    return Header(text, charset, maxlinelen=MAX_LINE_CHARS - 2, header_name=name).encode(linesep="\r\n")
+    if not plain:
+        return _encoded(text, name)
+    return Header(text, "us-ascii", maxlinelen=MAX_LINE_CHARS, header_name=name).encode(linesep="\r\n")
+
+
+def _encoded(text: str, name: str | None = None, *, max_line_chars: int = MAX_LINE_CHARS) -> str:
+    """Return ``text`` in encoded words (RFC 2047), folded; good for a phrase as well."""
+    return Header(text, "utf-8", maxlinelen=max_line_chars, header_name=name).encode(linesep="\r\n")
 
 
 def _mailbox(name: str, address: str) -> str:
     if not name:
         return address
-    if name.isascii() and "=?" not in name:
-        shown = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    else:
-        shown = _phrase(name, "From")
+    shown = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if not name.isascii() or "=?" in name or len(f"From: {shown}") > MAX_LINE_CHARS:
+        shown = _encoded(name, "From")
     return f"{shown} <{address}>" if len(shown) + len(address) < 60 else f"{shown}\r\n <{address}>"
 
 
 def _addresses(name: str, addresses: Iterable[str]) -> str | None:
-    """Fold a list of bare addresses: as many on a line as fit into 78 characters."""
-    lines, line = [], f"{name}: "
-    for address in addresses:
-        if not _ADDRESS.fullmatch(address):
-            continue
-        if line.strip() and not line.endswith(": ") and len(line) + len(address) + 1 > MAX_LINE_CHARS:
-            lines.append(line.rstrip())
-            line = " "
-        line += f"{address}, "
-    lines.append(line.rstrip(", "))
+    """Fold a list of bare addresses: as many on a line as fit into it."""
+    shown = [one for one in map(_address, addresses) if one]
+    lines = [f"{name}:"]
+    for one in [*(f"{one}," for one in shown[:-1]), *shown[-1:]]:
+        first, *more = one.split("\r\n")
+        if lines != [f"{name}:"] and len(lines[-1]) + 1 + len(first) > MAX_LINE_CHARS:
+            lines.append("")
+        lines[-1] += f" {first}"
+        lines += more
     return "\r\n".join(lines).partition(": ")[2] or None
+
+
+def _address(address: str) -> str | None:
+    """Return an address as it stands in a list, or None for what is none.
+
+    One outside ASCII is written as RFC 6857 §3 downgrades it, since a 7-bit header cannot hold it: as the name,
+    encoded, of a group without members (RFC 6854). People can read it; no parser finds a broken address.
+    """
+    try:
+        address = parse_address(address)
+    except ValueError:
+        return None
+    return address if address.isascii() else f"{_encoded(address, max_line_chars=MAX_GROUP_LINE_CHARS)} :;"
 
 
 def _token(text: str) -> str | None:

@@ -26,6 +26,11 @@ Data = Mapping[str, Any]
 _PLACEHOLDER: Final = "unsound@localhost"
 _BOOL: Final = TypeAdapter(bool)
 
+# what a login may be proved by, and which AUTH mechanisms send what (plugin.smtp.auth has their exchanges)
+_PROOFS: Final = ("password", "token_file", "token_command")
+_PASSWORD_MECHANISMS: Final = ("PLAIN", "LOGIN", "CRAM-MD5")
+_TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
+
 
 def check(data: Data, *, folder: Path, template_names: Collection[str] | None) -> Iterator[Finding]:
     """Yield all faults and warnings of ``data``.
@@ -42,7 +47,7 @@ def check(data: Data, *, folder: Path, template_names: Collection[str] | None) -
     yield from _check_routes(data, template_names)
     yield from _check_outbox(_section(data, "outbox"))
     yield from _check_home_assistant(data)
-    yield from _check_folders(data, folder)
+    yield from _check_paths(data, folder)
 
 
 def _section(data: Data, key: str) -> Data:
@@ -158,31 +163,92 @@ def _ipv4(value: Any) -> IPv4Address | None:
 # --- Relays -------------------------------------------------------------------------------------------------
 def _check_relay(relay: Data, path: KeyPath) -> Iterator[Finding]:
     yield from _check_security(relay, path)
-    username, password = _given(relay, "username"), _given(relay, "password")
-    if username and not password:
-        yield Finding((*path, "username"), "a username needs a password beside it: password: !secret NAME")
-    if password and not username:
-        yield Finding((*path, "password"), "a password needs a username beside it")
-    auth = relay.get("auth")
+    yield from _check_login(relay, path)
+    yield from _check_mechanisms(relay, path)
+    yield from _check_eager(relay, path)
+    username, auth = _given(relay, "username"), relay.get("auth")
     if auth in ("required", "preferred") and not username:
-        yield Finding((*path, "auth"), f"{auth} needs username and password; without them write none")
+        yield Finding((*path, "auth"), f"{auth} needs username and password, or a token; without them write none")
     if relay.get("greeting") == "helo" and (auth == "required" or (auth is None and username)):
         text = "HELO offers no AUTH, so no mail could ever leave: write greeting: auto, or auth: preferred or none"
         yield Finding((*path, "greeting"), text)
-    if _is(relay, "eager", truth=True):
-        yield Finding((*path, "eager"), "is not built yet: take this key out")
+
+
+def _check_login(relay: Data, path: KeyPath) -> Iterator[Finding]:
+    given = [key for key in _PROOFS if _given(relay, key)]
+    if _given(relay, "username") and not given:
+        text = "a username needs a password beside it (password: !secret NAME), or token_file or token_command"
+        yield Finding((*path, "username"), text)
+    if given and not _given(relay, "username"):
+        yield Finding((*path, given[0]), f"a {given[0].partition('_')[0]} needs a username beside it")
+    for key in given[1:]:
+        text = f"{given[0]} stands there too: keep one of {', '.join(_PROOFS)}, and take the others out"
+        yield Finding((*path, key), text)
+    if not _given(relay, "token_command"):
+        for key in ("token_timeout", "token_lifetime"):
+            if _given(relay, key):
+                yield Finding((*path, key), "has no effect without token_command", warning=True)
+
+
+def _proof(relay: Data) -> str | None:
+    """Return what the login is proved by, ``password`` or ``token``; None where nothing or too much is said."""
+    given = [key for key in _PROOFS if _given(relay, key)]
+    return given[0].partition("_")[0] if len(given) == 1 else None
+
+
+def _mechanisms(relay: Data) -> list[str]:
+    return [name.upper() for name in _names(relay.get("mechanisms"))]
+
+
+def _check_mechanisms(relay: Data, path: KeyPath) -> Iterator[Finding]:
+    proof = _proof(relay)
+    if _mechanisms(relay) and not _given(relay, "username"):
+        yield Finding((*path, "mechanisms"), "has no effect without a username", warning=True)
+    for position, name in enumerate(_mechanisms(relay)):
+        place = (position,) if isinstance(relay.get("mechanisms"), list) else ()
+        if proof == "password" and name in _TOKEN_MECHANISMS:
+            text = f"{name} sends a token: write token_file or token_command in place of password, or take it out"
+            yield Finding((*path, "mechanisms", *place), text)
+        elif proof == "token" and name in _PASSWORD_MECHANISMS:
+            fit = " or ".join(_TOKEN_MECHANISMS)
+            text = f"{name} sends a password, and there is a token: write {fit}, or take it out"
+            yield Finding((*path, "mechanisms", *place), text)
+
+
+def _check_eager(relay: Data, path: KeyPath) -> Iterator[Finding]:
+    """Eager sends AUTH PLAIN and what follows in one write, so all of it must be known beforehand."""
+    path = (*path, "eager")
+    if not _is(relay, "eager", truth=True):
+        return
+    if not _given(relay, "username") or relay.get("auth") == "none":
+        text = "sends the login together with the mail, and there is none: write username and password, or false"
+        yield Finding(path, text)
+    elif _proof(relay) == "token":
+        yield Finding(path, "sends a password together with the mail, never a token: write password, or false")
+    elif _mechanisms(relay)[:1] in (["LOGIN"], ["CRAM-MD5"]):
+        yield Finding(
+            path, "sends AUTH PLAIN together with the mail: put PLAIN first in mechanisms, or write false"
+        )
+    elif relay.get("greeting") == "helo":
+        yield Finding(path, "needs EHLO, which helo never says: write greeting: auto, or eager: false")
+    elif _security(relay) == "none":
+        text = "sends password and mail in clear text before the relay has said that it is who it should be"
+        yield Finding(path, text, warning=True)
 
 
 def _check_security(relay: Data, path: KeyPath) -> Iterator[Finding]:
-    path = (*path, "security")
-    security = relay.get("security") or ("tls" if str(relay.get("port")) == "465" else "starttls")
+    security = _security(relay)
     if security == "starttls" and relay.get("greeting") == "helo":
         text = "STARTTLS needs EHLO (RFC 3207), which helo never says: write greeting: auto, or security: tls"
-        yield Finding((*path[:-1], "greeting"), text)
+        yield Finding((*path, "greeting"), text)
     if security == "none":
-        for key, is_set in (("ca_file", _given(relay, "ca_file")), ("verify", _is(relay, "verify", truth=False))):
-            if is_set:
-                yield Finding((*path[:-1], key), "has no effect with security: none", warning=True)
+        set_keys = [key for key in ("ca_file", "server_name") if _given(relay, key)]
+        for key in [*set_keys, *(["verify"] if _is(relay, "verify", truth=False) else [])]:
+            yield Finding((*path, key), "has no effect with security: none", warning=True)
+
+
+def _security(relay: Data) -> Any:
+    return relay.get("security") or ("tls" if str(relay.get("port")) == "465" else "starttls")
 
 
 # --- Recipients and routes ----------------------------------------------------------------------------------
@@ -280,7 +346,12 @@ def _check_home_assistant(data: Data) -> Iterator[Finding]:
         yield Finding(("home_assistant", "prefix"), "must differ from topics.base")
 
 
-def _check_folders(data: Data, folder: Path) -> Iterator[Finding]:
+def _check_paths(data: Data, folder: Path) -> Iterator[Finding]:
+    for position, relay in _items(data, "relays"):
+        token_file = relay.get("token_file")
+        if isinstance(token_file, str) and not _is_file(folder / token_file):
+            text = f"there is no file {folder / token_file} yet, and no login without it"
+            yield Finding(("relays", position, "token_file"), text, warning=True)
     templates_dir = data.get("templates_dir")
     if isinstance(templates_dir, str) and not _is_folder(folder / templates_dir):
         yield Finding(("templates_dir",), f"there is no folder {folder / templates_dir}", warning=True)
@@ -293,6 +364,13 @@ def _check_folders(data: Data, folder: Path) -> Iterator[Finding]:
             yield Finding(path, f"there is no folder {folder / name}", warning=True)
         elif (folder / name).resolve() == Path("/"):
             yield Finding(path, "admits every file of this machine to mails", warning=True)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_folder(path: Path) -> bool:

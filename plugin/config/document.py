@@ -24,6 +24,8 @@ MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000
 MIN_SECRET_CHARS: Final = 5
 SECRETS_FILE: Final = "secrets.yaml"
+SECRET_KEYS: Final[tuple[KeyPath, ...]] = (("password",), ("token_command",))
+"""Keys whose text is never shown; a command may have a password among its words."""
 
 _YAML = "tag:yaml.org,2002:"
 
@@ -298,9 +300,9 @@ class _Builder:
             return self._note(path, node, str(error))
         if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
             return self._note(path, node, "a surrogate (\\ud800 to \\udfff) is no character")
-        is_password = path[-1:] == ("password",)
-        if is_password or node.tag not in _SCALARS:
-            self._document.hidden |= {str(value), node.value} if is_password else {str(value)}
+        is_secret = path[-1:] in SECRET_KEYS
+        if is_secret or node.tag not in _SCALARS:
+            self._document.hidden |= {str(value), node.value} if is_secret else {str(value)}
         return value
 
     def _value(self, node: ScalarNode) -> Any:

@@ -20,6 +20,7 @@ from plugin.config.values import (
     Addresses,
     BusName,
     ClientId,
+    Command,
     Duration,
     ExistingFile,
     Factor,
@@ -28,7 +29,9 @@ from plugin.config.values import (
     Interface,
     Mac,
     Mailbox,
+    Mechanisms,
     Names,
+    Notify,
     Number,
     Paths,
     Patterns,
@@ -147,20 +150,31 @@ class Chip(Section):
 
 
 class Relay(Section):
-    """One mail server; ``auth`` and ``port`` have their defaults filled in."""
+    """One mail server; ``auth`` and ``port`` have their defaults filled in.
+
+    ``mechanisms`` and ``dsn`` are in upper case, as they are sent; empty: whatever fits, and nothing is said.
+    """
 
     host: Host
     port: Port = SMTP_PORTS["starttls"]
     security: Security = "starttls"
     ca_file: ExistingFile | None = None
     verify: bool = True
+    server_name: Host | None = None
     auth: Auth = "none"
     username: Text | None = None
     password: Secret | None = None
+    token_file: RelativePath | None = None
+    token_command: Command | None = Field(default=None, repr=False)
+    token_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = Field(default=30.0, alias="token_timeout")
+    token_lifetime_s: Annotated[Duration, Field(ge=0, le=604_800)] = Field(default=2700.0, alias="token_lifetime")
+    mechanisms: Mechanisms = ()
     greeting: Literal["auto", "helo"] = "auto"
     helo_name: HeloName | None = None
     eager: bool = False
+    dsn: Notify = ()
     connect_timeout_s: Annotated[Duration, Field(gt=0, le=600)] = Field(default=30.0, alias="connect_timeout")
+    idle_timeout_s: Annotated[Duration, Field(ge=0, le=3600)] = Field(default=60.0, alias="idle_timeout")
 
     @classmethod
     def filled(cls, data: dict[str, Any]) -> dict[str, Any]:

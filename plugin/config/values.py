@@ -7,16 +7,21 @@ the value itself is put before it, or left out where it is a secret, by ``plugin
 from __future__ import annotations
 
 import re
+import shlex
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
+import idna
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from plugin.route import check_filter, check_pattern, parse_mailbox
 
 FOLDER: Final = "folder"
 """Key of the validation context: the folder of the configuration file, to which paths are relative."""
+
+MAX_HOST_CHARS: Final = 253
+MAX_COMMAND_WORDS: Final = 100
 
 MODULE_FACTORY: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*", re.ASCII)
 BUSES: Final = ("emulator", "spidev")
@@ -109,13 +114,24 @@ def parse_interface(value: Any) -> IPv4Interface:
 def _host(value: str) -> str:
     if ":" in value:
         raise ValueError("is no host: write the port under `port`; IPv6 is not known to the W5100")
+    wrong = "is no host: write a name such as smtp.example.net, or an IPv4 address"
+    if len(value) > MAX_HOST_CHARS:
+        raise ValueError(wrong)
+    if not value.isascii():
+        value = _a_labels(value)
     if _DIGITS_AND_DOTS.fullmatch(value):
         return str(parse_ipv4(value))
-    if not value.isascii():
-        raise ValueError("has characters outside ASCII: write the name's xn-- form")
-    if len(value) > 253 or not _HOST_NAME.fullmatch(value):
-        raise ValueError("is no host: write a name such as smtp.example.net, or an IPv4 address")
+    if len(value) > MAX_HOST_CHARS or not _HOST_NAME.fullmatch(value):
+        raise ValueError(wrong)
     return value
+
+
+def _a_labels(name: str) -> str:
+    """Return an international name as DNS and certificates have it (RFC 5891), mapped as in browsers (UTS 46)."""
+    try:
+        return idna.encode(name, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        raise ValueError("cannot be a name in DNS: write its xn-- form, if it has one") from None
 
 
 def _topic_prefix(value: str) -> str:
@@ -213,6 +229,51 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _command(value: Any, info: ValidationInfo) -> Any:
+    """Split a command that is one text into words, as a shell would, and nothing more of what a shell does.
+
+    A program that is named with a slash has its place at the folder of the file, like every other path.
+    """
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"is no command: {str(error).lower()}; write a list: [program, argument]") from None
+    if not isinstance(value, list) or not value or not isinstance(value[0], str):
+        return value
+    program, *arguments = value
+    if "/" in program and info.context:
+        program = str(info.context[FOLDER] / program)
+    return [program, *arguments]
+
+
+def _word(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain NUL")
+    return value
+
+
+def _program(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value[0]:
+        raise ValueError("must begin with the name of a program")
+    return value
+
+
+def _upper(value: Any) -> Any:
+    value = _listed(value)
+    return [one.upper() if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
+def _once(value: tuple[Mechanism, ...]) -> tuple[Mechanism, ...]:
+    return tuple(dict.fromkeys(value))
+
+
+def _notify(value: tuple[str, ...]) -> tuple[str, ...]:
+    if "never" in value and len(value) > 1:
+        raise ValueError("never stands alone (RFC 3461 §4.1): take it or the others out")
+    return tuple(one.upper() for one in dict.fromkeys(value))
+
+
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_label)]
 ClientId = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_client_id)]
 Host = Annotated[str, Field(min_length=1), AfterValidator(_host)]
@@ -236,4 +297,16 @@ ExistingFile = Annotated[RelativePath, AfterValidator(_existing)]
 Names = Annotated[tuple[Annotated[str, Field(max_length=400)], ...], BeforeValidator(_listed)]
 Paths = Annotated[tuple[RelativePath, ...], BeforeValidator(_listed)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)]
+Word = Annotated[str, Field(max_length=4096), AfterValidator(_word)]
+Command = Annotated[
+    tuple[Word, ...],
+    BeforeValidator(_command),
+    Field(min_length=1, max_length=MAX_COMMAND_WORDS),
+    AfterValidator(_program),
+]
+Mechanism = Literal["PLAIN", "LOGIN", "CRAM-MD5", "OAUTHBEARER", "XOAUTH2"]
+Mechanisms = Annotated[tuple[Mechanism, ...], BeforeValidator(_upper), AfterValidator(_once)]
+Notify = Annotated[
+    tuple[Literal["never", "success", "failure", "delay"], ...], BeforeValidator(_listed), AfterValidator(_notify)
+]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_listed), Field(max_length=4)]

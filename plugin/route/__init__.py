@@ -1,6 +1,6 @@
 """From an alert to whom it goes and how it looks: topic filters, mail addresses, the allow-list. No effects."""
 
-from plugin.route.address import check_pattern, parse_address, parse_mailbox, quoted
+from plugin.route.address import check_pattern, parse_address, parse_mailbox, parse_recipient, quoted
 from plugin.route.recipients import RecipientFault, check_recipients, members
 from plugin.route.routing import Directions, Rejected, Route, Routing
 from plugin.route.topic_filter import check_filter, covers, matches
@@ -19,5 +19,6 @@ __all__ = [
     "members",
     "parse_address",
     "parse_mailbox",
+    "parse_recipient",
     "quoted",
 ]

@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Final
 
-from plugin.route.address import Pattern, parse_mailbox, quoted
+from plugin.route.address import Pattern, parse_recipient, quoted
 
 MAX_CYCLES: Final = 10
 MAX_CHAIN: Final = 10
@@ -62,7 +62,7 @@ def check_member(member: str) -> str | None:
         listed = "; several are written as a list" if re.search("[,;]", member) else ""
         return f"{quoted(member)} is neither a name in recipients nor an address{listed}"
     try:
-        parse_mailbox(member)
+        parse_recipient(member)
     except ValueError as error:
         return str(error)
     return None
@@ -99,7 +99,7 @@ class AddressBook:
         self._admitted = tuple(admitted)
         every = [member for entry in self._members.values() for member in entry if member not in self._members]
         # whoever writes a known address in other letters means the mailbox as it is configured
-        self._known = {address.lower(): address for address in (parse_mailbox(member)[1] for member in every)}
+        self._known = {address.lower(): address for address in (parse_recipient(member)[1] for member in every)}
 
     def __contains__(self, name: str) -> bool:
         """Tell whether ``name`` stands in ``recipients``."""
@@ -112,7 +112,7 @@ class AddressBook:
         while waiting:
             token = waiting.pop()
             if token not in self._members:
-                addresses.append(parse_mailbox(token)[1])
+                addresses.append(parse_recipient(token)[1])
             elif token not in entered:
                 entered.add(token)
                 waiting.extend(reversed(self._members[token]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from plugin.alert import Alert, Phase, Severity
-from plugin.route.address import Pattern, check_pattern, parse_mailbox, quoted
+from plugin.route.address import Pattern, check_pattern, parse_mailbox, parse_recipient, quoted
 from plugin.route.recipients import AddressBook, check_member
 from plugin.route.topic_filter import check_filter, matches
 
@@ -33,7 +33,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directions:
-    """What routing decided. ``route`` is the filter that matched; addresses are bare, domains in lower case."""
+    """What routing decided. ``route`` is the filter that matched; addresses are what ``parse_address`` returns."""
 
     route: str
     template: str
@@ -175,7 +175,7 @@ class Routing:
             elif fault := check_member(token):
                 faults.append(fault)
             else:
-                _, address = parse_mailbox(token)
+                _, address = parse_recipient(token)
                 admitted = self._book.admits(address)
                 if admitted is None:
                     denied.append(address)

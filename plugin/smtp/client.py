@@ -1,7 +1,6 @@
-"""Drives SMTP sessions over Streams: deadlines, TLS, the fallback to HELO, several letters on one connection.
+"""Delivers letters to one relay: connections opened, kept and given up, several letters on the way at a time.
 
-The errors of a Stream (OSError, TimeoutError, ConnectionError) become faults here and nowhere else, so that
-``Client.deliver`` raises nothing for what the network or the relay does.
+``Client.deliver`` raises nothing for what the network or the relay does: ``connection`` makes faults of it.
 """
 
 from __future__ import annotations
@@ -9,19 +8,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import replace
 
+from plugin.smtp.batch import MAX_TRANSCRIPT_CHARS, Batch, DrawnLetter, Transcript, begins_anew, was_not_the_pace
+from plugin.smtp.connection import Connection, Secure
 from plugin.smtp.delivered import Delivery, Greeted
 from plugin.smtp.envelope import Envelope
-from plugin.smtp.errors import Fault, Phase, connect_fault, printable, stream_fault
-from plugin.smtp.events import Event, Fallback, Handshake, Ready, Refused
+from plugin.smtp.errors import Fault, Phase, connect_fault, printable
+from plugin.smtp.events import Event, Fallback, Ready, Refused
 from plugin.smtp.reply import Reply
 from plugin.smtp.session import Session
 from plugin.smtp.settings import Settings, Timeouts
-from plugin.smtp.stream import Stream
-from plugin.smtp.tls import Secured, SecuredStream, Tls, TlsError
-from plugin.smtp.transaction import RecipientResult, Settled
+from plugin.smtp.stream import Stream, window_of
+from plugin.smtp.tls import Tls
+from plugin.smtp.transaction import RecipientResult, Settled, Transaction
 
 __all__ = [
     "Client",
@@ -37,35 +37,14 @@ __all__ = [
     "Timeouts",
 ]
 
-RECEIVE_BYTES: Final = 4096
-LAST_WORDS_S: Final = 1.0
-"""How long a relay that no longer takes what we send is listened to: it may have said why."""
-MAX_TRANSCRIPT_LINES: Final = 1000
-MAX_TRANSCRIPT_CHARS: Final = 512
-
 _log = logging.getLogger("hardwire.smtp")
-
-
-class Secure(Protocol):
-    """``Tls.handshake``, or what stands for it."""
-
-    def __call__(self, stream: Stream, *, timeout_s: float) -> SecuredStream:
-        """Return ``stream`` in TLS; raises TlsError, TimeoutError or OSError."""
-        ...
-
-
-@dataclass(slots=True, kw_only=True)
-class _Connection:
-    """``stream`` is what the session's octets go through now: with STARTTLS first in clear text, then in TLS."""
-
-    stream: Stream
-    session: Session
 
 
 class Client:
     """Delivers letters to one relay, one connection at a time. Not for several threads at once.
 
-    What one connection leaves to the next, such as the TLS session, is kept here: keep the client, too.
+    What one connection leaves to the next is kept here: the TLS session, and whether the relay takes pipelining.
+    Keep the client, too. Between deliveries call ``tend`` from time to time.
 
     ``connect`` opens a Stream to the relay within a bounded time, or raises OSError, TimeoutError or
     ConnectionError. ``clock`` counts seconds. ``observe`` gets each transcript line as it happens.
@@ -86,246 +65,272 @@ class Client:
         self._clock = clock
         self._observe = observe
         self._secure_stream = secure or _tls_of(settings, clock).handshake
-        self._connection: _Connection | None = None
-        self._spoken: Session | None = None
-        self._secured: Secured | None = None
+        self._connection: Connection | None = None
+        self._spoken: Connection | None = None  # the last one that was opened, for what outcomes tell of it
+        self._served = False  # whether a letter has had its verdict on the connection
+        self._rested_at = 0.0
         self._fallback = False
-        self._deadline = 0.0
-        self._waiting_since = 0.0
-        self._transcript: list[str] = []
+        self._lockstep = False  # the relay has shown that it takes one command at a time only
+        self._batch = Batch((), clock)
+        self._preamble = Transcript()
+
+    # --- Delivering -----------------------------------------------------------------------------------------
 
     def deliver(self, envelopes: Iterable[Envelope]) -> Iterator[Delivery]:
-        """Send the letters one after another and yield each one's fate as soon as it is known, in order.
+        """Send the letters and yield each one's fate as soon as it is known.
 
-        The connection is opened when it is needed and stays open behind the last letter: ``close`` ends it. A
-        lost connection costs only the letter that was on it. Once the relay refuses us, the letters that are
-        left share that verdict without being tried. What is learnt about HELO holds until the iterator ends.
+        Letters are drawn from ``envelopes`` as there is room for them on the way; fates come in the order in which
+        the relay tells them, which is that of the letters but for those that had to be begun anew. The connection
+        is opened when it is needed and stays open behind the last letter: ``close`` ends it. A lost connection
+        costs only the letters that were on it. Once the relay refuses us, the letters that are left share that
+        verdict without being tried. What is learnt about HELO holds until the iterator ends.
         """
         self._fallback = False
-        refused: Refused | None = None
-        for envelope in envelopes:
-            begun = self._clock()
-            self._transcript = []
-            self._deadline = begun + self._settings.timeouts.letter_s
-            if refused is None:
-                end = self._send_or_abandon(envelope)
-                refused = end if isinstance(end, Refused) else None
-            else:
-                end = refused
-                self._record("= not tried: the relay has just refused us")
-            yield self._delivery(envelope, end, self._clock() - begun)
+        self._batch = batch = Batch(envelopes, self._clock)
+        try:
+            while (letter := batch.peek()) is not None:
+                connection = self._at_rest(letter) or self._open(letter.begun)
+                if isinstance(connection, Refused):
+                    yield from self._share(connection)
+                    return
+                yield from self._serve(connection)
+        finally:
+            # Left amid the letters: by an exception that is no fault of the network, or by who has had enough.
+            if batch.under_way and self._connection is not None:
+                self._connection.cut()
+                self._connection = None
+            self._rested_at = self._clock()
+
+    def _serve(self, connection: Connection) -> Iterator[Delivery]:
+        """Send letters over ``connection`` while it takes them."""
+        session, batch = connection.session, self._batch
+        event: Event | None = None
+        while True:
+            if isinstance(event, Settled):
+                if (delivery := self._settled(event)) is not None:
+                    yield delivery
+            elif isinstance(event, Refused):
+                self._drop()
+                yield from self._share(event)
+            elif isinstance(event, Fallback):
+                self._fall_back(event)
+            # All that is known is told before more is drawn.
+            if (event := session.next_event()) is not None:
+                continue
+            while session.has_room and (letter := batch.take()) is not None:
+                self._begin(session, letter)
+            if not batch.under_way:
+                break
+            connection.begun = min(letter.begun for letter in batch.under_way.values())
+            event = connection.step()
+        if session.closed or session.lost_step:
+            self._drop()
+
+    def _begin(self, session: Session, letter: DrawnLetter) -> None:
+        letter.tries += 1
+        letter.transcript.extend(self._preamble)
+        self._preamble = Transcript()
+        self._batch.under_way[session.send(letter.envelope)] = letter
+
+    def _settled(self, settled: Settled) -> Delivery | None:
+        """Return the letter's fate, or None: it is to be begun anew, and waits before all others."""
+        session = self._session
+        letter = self._batch.under_way.pop(settled.transaction)
+        letter.possible_duplicate |= settled.possible_duplicate
+        if session.lost_step and (settled.out_of_step or settled.untaken):
+            letter.setback = settled
+            self._record("= the relay takes one command at a time only: a new connection, in lock-step", letter)
+            self._lockstep = True
+        elif (reason := begins_anew(settled, letter, served=self._served)) is not None:
+            self._record(f"= {reason}: a new connection", letter)
+        else:
+            if was_not_the_pace(letter.setback, settled):
+                self._lockstep = False
+            self._served |= settled.reply is not None
+            return self._delivery(letter, settled)
+        self._batch.put_back(letter)
+        return None
+
+    def _share(self, refused: Refused) -> Iterator[Delivery]:
+        """Give all letters that are left the verdict on us."""
+        tried = True
+        while (letter := self._batch.take()) is not None:
+            if tried:
+                letter.transcript.extend(self._preamble)
+                self._preamble = Transcript()
+            elif not letter.tries:
+                self._record("= not tried: the relay has just refused us", letter)
+            tried = False
+            yield self._delivery(letter, refused)
+
+    # --- Connections ----------------------------------------------------------------------------------------
+
+    @property
+    def _session(self) -> Session:
+        if self._connection is None:
+            raise RuntimeError("there is no connection")
+        return self._connection.session
+
+    def _at_rest(self, letter: DrawnLetter | None) -> Connection | None:
+        """Return the connection that was kept, if it is still there and takes a letter."""
+        connection = self._connection
+        if connection is None:
+            return None
+        connection.begun = self._clock() if letter is None else letter.begun
+        connection.look()
+        if not connection.session.has_room:
+            self._drop()
+            self._preamble = Transcript()
+            return None
+        self._served = True
+        self._record("= on the connection that was kept")
+        return connection
+
+    def _open(self, begun: float) -> Connection | Refused:
+        """Connect and get ready for letters: at the second try at most, since that one has no fallback."""
+        while True:
+            opened = self._speak(begun, self._settings)
+            if not isinstance(opened, Fallback):
+                return opened
+            self._fall_back(opened)
+
+    def _speak(self, begun: float, settings: Settings) -> Connection | Fallback | Refused:
+        self._spoken = None
+        token = None
+        try:
+            if settings.token is not None and settings.auth != "none" and not self._fallback:
+                token = settings.token.get()
+                settings.login(token=token)
+        except (OSError, ValueError) as error:
+            return Refused(phase="auth", fault=Fault(kind="auth", text=str(error)))
+        try:
+            stream = self._connect()
+        except OSError as error:
+            fault = connect_fault(error)
+            self._record(f"= {fault}")
+            return Refused(phase="connect", fault=fault)
+        self._record(f"= connected to {settings.host}")
+        session = Session(
+            settings,
+            record=self._note,
+            token=token,
+            fallback=self._fallback,
+            lockstep=self._lockstep,
+            window_bytes=window_of(stream),
+        )
+        connection = Connection(
+            stream, session, settings, clock=self._clock, secure=self._secure_stream, begun=begun
+        )
+        self._connection = self._spoken = connection
+        self._served = False
+        event = connection.until_ready()
+        if isinstance(event, Ready):
+            return connection
+        self._drop()
+        if (
+            token is not None
+            and settings.token is not None
+            and isinstance(event, Refused)
+            and event.phase == "auth"
+        ):
+            settings.token.forget()
+        return event
+
+    def _fall_back(self, event: Fallback) -> None:
+        self._drop()
+        self._fallback = True
+        without = "without AUTH" if self._settings.security == "starttls" else "with HELO and without AUTH"
+        self._record(f"= {event.reason}: a new connection, {without}")
+        _log.warning("%s: %s; going on %s", self._settings.host, event.reason, without)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.hang_up()
 
     def greet(self) -> Greeted:
         """Open a connection and come as far as a letter could follow: greeting, hello, AUTH. Sends no letter."""
         self._fallback = False
-        self._transcript = []
-        self._deadline = self._clock() + self._settings.timeouts.letter_s
-        opened = self._at_rest() or self._open()
+        self._preamble = Transcript()
+        opened: Connection | Fallback | Refused | None = self._at_rest(None)
+        # AUTH is asked for its answer, which with `eager` would come only behind a letter.
+        settings = replace(self._settings, eager=False)
+        while opened is None or isinstance(opened, Fallback):
+            if opened is not None:
+                self._fall_back(opened)
+            opened = self._speak(self._clock(), settings)
+        self._rested_at = self._clock()
         refused = opened if isinstance(opened, Refused) else None
+        spoken = self._spoken
+        lines, self._preamble = tuple(self._preamble), Transcript()
         return Greeted(
             phase=refused.phase if refused else None,
             reply=refused.reply if refused else None,
             fault=refused.fault if refused else None,
-            greeting=self._spoken.greeting if self._spoken else None,
-            authenticated=self._spoken.authenticated if self._spoken else False,
-            secured=self._secured,
-            transcript=tuple(self._transcript),
+            greeting=spoken.session.opening.greeting if spoken else None,
+            authenticated=spoken.session.opening.authenticated if spoken else False,
+            secured=spoken.secured if spoken else None,
+            extensions=spoken.session.extensions if spoken else None,
+            transcript=lines,
         )
 
+    def tend(self) -> float | None:
+        """Close the connection once it has rested for ``Settings.idle_s``; return in how many seconds that is due.
+
+        None: there is no connection to be tended any more.
+        """
+        if self._connection is None:
+            return None
+        left_s = self._rested_at + self._settings.idle_s - self._clock()
+        if left_s > 0:
+            return left_s
+        self.close()
+        return None
+
     def close(self) -> None:
-        """Say QUIT, wait for its answer only briefly, and close the connection; never raises for the peer."""
-        self._hang_up()
+        """Say QUIT and close the connection; never raises for the peer."""
+        self._drop()
 
-    def _send_or_abandon(self, envelope: Envelope) -> Settled | Refused:
-        """Send; an exception that is no fault of the network leaves no half-sent letter to be taken up again."""
-        try:
-            return self._send(envelope)
-        except BaseException:
-            if self._connection is not None:
-                self._connection.stream.close()
-            self._connection = None
-            raise
+    # --- Telling --------------------------------------------------------------------------------------------
 
-    def _send(self, envelope: Envelope) -> Settled | Refused:
-        if (kept := self._at_rest()) is not None:
-            settled = self._carry(kept, envelope)
-            if not _went_stale(settled):
-                return settled
-            self._record("= the connection had come to its end between two letters: a new one")
-        opened = self._open()
-        return opened if isinstance(opened, Refused) else self._carry(opened, envelope)
-
-    def _at_rest(self) -> _Connection | None:
-        """Return the connection we have once it is ready for a letter, or None if there is none any more."""
-        while self._connection is not None and not self._connection.session.idle:
-            self._round(self._connection)
-            self._drop_if_closed()
-        return self._connection
-
-    def _carry(self, connection: _Connection, envelope: Envelope) -> Settled:
-        connection.session.send(envelope)
-        while not isinstance(event := self._next_event(connection), Settled):
-            pass
-        self._drop_if_closed()
-        return event
-
-    def _open(self) -> _Connection | Refused:
-        """Connect and get ready for letters: at the second try at most, since that one has no fallback."""
-        while True:
-            self._spoken = self._secured = None
-            try:
-                stream = self._connect()
-            except OSError as error:
-                fault = connect_fault(error)
-                self._record(f"= {fault}")
-                return Refused(phase="connect", fault=fault)
-            self._record(f"= connected to {self._settings.host}")
-            self._spoken = Session(self._settings, record=self._record, fallback=self._fallback)
-            self._connection = connection = _Connection(stream=stream, session=self._spoken)
-            self._waiting_since = self._clock()
-            event = self._next_event(connection)
-            if isinstance(event, Ready):
-                return connection
-            self._hang_up()
-            if isinstance(event, Fallback):
-                self._fallback = True
-                without = "without AUTH" if self._settings.security == "starttls" else "with HELO and without AUTH"
-                self._record(f"= {event.reason}: a new connection, {without}")
-                _log.warning("%s: %s; going on %s", self._settings.host, event.reason, without)
-            elif isinstance(event, Refused):
-                return event
-
-    def _next_event(self, connection: _Connection) -> Event:
-        while True:
-            event = connection.session.next_event()
-            if isinstance(event, Handshake):
-                self._secure(connection)
-            elif event is not None:
-                return event
-            else:
-                self._round(connection)
-
-    def _secure(self, connection: _Connection) -> None:
-        session, limit_s = connection.session, self._settings.timeouts.tls_s
-        try:
-            stream = self._secure_stream(connection.stream, timeout_s=self._left_s(limit_s))
-        except TlsError as error:
-            session.fail(Fault(kind="tls", text=str(error)))
-        except OSError as error:
-            session.fail(stream_fault(error, f"in the TLS handshake ({limit_s:g} s at most)"))
-        else:
-            connection.stream = stream
-            self._secured = stream.secured
-            session.secured(stream.secured.version, str(stream.secured))
-            self._waiting_since = self._clock()
-
-    def _round(self, connection: _Connection) -> None:
-        """Send all that may go now, then receive once. What goes wrong is told to the session."""
-        session, stream, timeouts = connection.session, connection.stream, self._settings.timeouts
-        try:
-            while data := session.next_write():
-                stream.send_all(data, timeout_s=self._left_s(timeouts.block_s))
-                self._waiting_since = self._clock()
-        except OSError as error:
-            self._hear_last_words(connection)
-            session.fail(stream_fault(error, f"sending ({session.phase})"))
-            return
-        replies, limit_s = session.replies, timeouts.reply_s(session.phase)
-        try:
-            patience_s = self._left_s(self._waiting_since + limit_s - self._clock())
-            data = stream.receive(RECEIVE_BYTES, timeout_s=patience_s)
-        except OSError as error:
-            session.fail(
-                stream_fault(error, f"waiting for a whole reply ({session.phase}, {limit_s:g} s at most)")
-            )
-            return
-        session.receive(data)
-        if session.replies > replies:
-            self._waiting_since = self._clock()
-
-    def _left_s(self, limit_s: float) -> float:
-        """Return the seconds left within ``limit_s`` and the letter's own limit; TimeoutError without any."""
-        letter_left_s = self._deadline - self._clock()
-        if letter_left_s <= 0:
-            raise TimeoutError(f"the letter has taken {self._settings.timeouts.letter_s:g} s")
-        if limit_s <= 0:
-            raise TimeoutError
-        return min(limit_s, letter_left_s)
-
-    def _hear_last_words(self, connection: _Connection) -> None:
-        """Read, briefly, what a relay that takes nothing more has said before: a 421 or 552 tells the reason."""
-        try:
-            data = connection.stream.receive(RECEIVE_BYTES, timeout_s=LAST_WORDS_S)
-        except OSError:
-            return  # nothing heard: the fault in sending stands
-        if data:
-            connection.session.receive(data)
-
-    def _drop_if_closed(self) -> None:
-        if self._connection is not None and self._connection.session.closed:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        """Close the connection, after QUIT if it is still in order. Its answer is waited for only briefly."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        session, stream = connection.session, connection.stream
-        until = self._clock() + self._settings.timeouts.quit_s
-        if not session.closed:
-            session.quit()
-        try:
-            while not session.closed and (left_s := until - self._clock()) > 0:
-                while data := session.next_write():
-                    stream.send_all(data, timeout_s=left_s)
-                session.receive(stream.receive(RECEIVE_BYTES, timeout_s=left_s))
-        except OSError as error:
-            _log.debug("%s: QUIT: %s", self._settings.host, error)
-        stream.close(timeout_s=self._settings.timeouts.quit_s)
-
-    def _delivery(self, envelope: Envelope, end: Settled | Refused, duration_s: float) -> Delivery:
+    def _delivery(self, letter: DrawnLetter, end: Settled | Refused) -> Delivery:
         if isinstance(end, Settled):
             recipients = end.recipients
         else:
             recipients = tuple(
                 RecipientResult(address=address, phase=end.phase, reply=end.reply, fault=end.fault)
-                for address in envelope.recipients
+                for address in letter.envelope.recipients
             )
+        opening = self._spoken.session.opening if self._spoken else None
         return Delivery(
+            envelope=letter.envelope,
             recipients=recipients,
             phase=end.phase,
             reply=end.reply,
             fault=end.fault,
             relay_refused=isinstance(end, Refused),
-            greeting=self._spoken.greeting if self._spoken else None,
-            authenticated=self._spoken.authenticated if self._spoken else False,
-            tls=self._spoken.tls if self._spoken else None,
-            possible_duplicate=isinstance(end, Settled) and end.possible_duplicate,
-            transcript=tuple(self._transcript),
-            duration_s=duration_s,
+            greeting=opening.greeting if opening else None,
+            authenticated=opening.authenticated if opening else False,
+            tls=opening.tls if opening else None,
+            possible_duplicate=letter.possible_duplicate,
+            transcript=tuple(letter.transcript),
+            duration_s=self._clock() - letter.begun,
         )
 
-    def _record(self, line: str) -> None:
+    def _note(self, line: str, transaction: Transaction | None) -> None:
+        """Take a line of the session's, for the letter that it belongs to, or else the first on the way."""
+        under_way = self._batch.under_way
+        letter = under_way.get(transaction) if transaction is not None else next(iter(under_way.values()), None)
+        self._record(line, letter)
+
+    def _record(self, line: str, letter: DrawnLetter | None = None) -> None:
         line = printable(line, max_chars=MAX_TRANSCRIPT_CHARS)
         _log.debug("%s %s", self._settings.host, line)
-        if len(self._transcript) < MAX_TRANSCRIPT_LINES:
-            self._transcript.append(line)
-        elif len(self._transcript) == MAX_TRANSCRIPT_LINES:
-            self._transcript.append("= what follows is left out")
+        (self._preamble if letter is None else letter.transcript).note(line)
         if self._observe is not None:
             self._observe(line)
 
 
 def _tls_of(settings: Settings, clock: Callable[[], float]) -> Tls:
-    return Tls(settings.host, ca_file=settings.ca_file, verify=settings.verify, clock=clock)
-
-
-def _went_stale(settled: Settled) -> bool:
-    """Whether a kept connection had ended before this letter got anywhere, so that a new one may carry it.
-
-    A relay that has had enough letters on one connection, or has waited too long, says 421 or just hangs up.
-    """
-    if settled.phase != "mail":
-        return False
-    lost = settled.fault is not None and settled.fault.kind == "lost"
-    return lost or (settled.reply is not None and settled.reply.code == 421)
+    name = settings.server_name or settings.host
+    return Tls(name, ca_file=settings.ca_file, verify=settings.verify, clock=clock)

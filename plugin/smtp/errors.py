@@ -14,11 +14,12 @@ MAX_FAULT_CHARS: Final = 512
 Phase = Literal["connect", "greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "content"]
 """How far a delivery has come, under the names of the outcome that users read."""
 
-FaultKind = Literal["unreachable", "refused", "timeout", "lost", "protocol", "tls", "auth", "size"]
+FaultKind = Literal["unreachable", "refused", "timeout", "lost", "protocol", "tls", "auth", "size", "smtputf8"]
 """``unreachable``: no connection; ``refused``: the connection was refused; ``timeout``: a deadline passed;
 ``lost``: the connection broke; ``protocol``: what came is not SMTP, or not now; ``tls``: TLS is demanded and
 cannot be had, or not with this certificate; ``auth``: AUTH is required and cannot be had; ``size``: the letter is
-larger than the relay says it takes (RFC 1870)."""
+larger than the relay says it takes (RFC 1870); ``smtputf8``: an address is not ASCII, and the relay takes only
+those that are (RFC 6531)."""
 
 
 @final
@@ -32,7 +33,7 @@ class Fault:
     @property
     def permanent(self) -> bool:
         """Whether the same letter would meet the same fault again at this relay."""
-        return self.kind == "size"
+        return self.kind in {"size", "smtputf8"}
 
     def __str__(self) -> str:
         return self.text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from plugin.smtp.auth import Credentials
+from plugin.smtp.dsn import Notify, check_notify
 from plugin.smtp.envelope import check_helo_name
 from plugin.smtp.errors import Phase
 
@@ -57,16 +58,34 @@ class Timeouts:
         }[phase]
 
 
+class Token(Protocol):
+    """Where the access token for AUTH comes from, anew for each connection."""
+
+    def get(self) -> str:
+        """Return the token; OSError, with a sentence for people, without one."""
+        ...
+
+    def forget(self) -> None:
+        """Take note that the relay has refused the token: the next one must be a new one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One relay. ``host`` names it in the transcript and in its certificate; ``helo_name`` names us in EHLO.
 
     ``security`` "tls" begins with TLS (RFC 8314), "starttls" goes over to it after EHLO (RFC 3207), and neither
-    ever goes on in clear text; ``ca_file`` and ``verify`` are those of ``Tls``.
+    ever goes on in clear text; ``ca_file``, ``verify`` and ``server_name`` (None: ``host``) are those of ``Tls``.
 
     ``greeting`` "auto" says EHLO, and HELO where that is refused; "helo" says HELO at once. ``auth`` "required"
-    sends nothing unauthenticated, "preferred" authenticates where it can, "none" never does. Raises ValueError
-    for a name or a login that cannot be sent, for a login that is wanted and not given, for HELO with STARTTLS.
+    sends nothing unauthenticated, "preferred" authenticates where it can, "none" never does. The login is
+    ``username`` with ``password`` or ``token``; ``mechanisms`` are the only ones to be tried, in this order,
+    ours where there are none. ``eager`` sends AUTH PLAIN and a letter in one write, so that content may leave
+    before the 235. ``dsn`` is what the relay is asked to notify the sender of (RFC 3461), nothing where it is
+    empty.
+
+    ``idle_s`` is how long a connection is kept for the next letter. Raises ValueError for a name or a login that
+    cannot be sent, for a login that is wanted and not given, for HELO with STARTTLS.
     """
 
     host: str
@@ -74,22 +93,38 @@ class Settings:
     security: Security = "none"
     ca_file: str | None = None
     verify: bool = True
+    server_name: str | None = None
     greeting: Greeting = "auto"
     auth: Auth = "none"
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    token: Token | None = field(default=None, repr=False)
+    mechanisms: tuple[str, ...] = ()
+    eager: bool = False
+    dsn: tuple[Notify, ...] = ()
+    idle_s: float = 60.0
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
         check_helo_name(self.helo_name)
+        check_notify(self.dsn)
         if self.security == "starttls" and self.greeting == "helo":
             raise ValueError("security starttls needs EHLO (RFC 3207 §4), greeting 'helo' never says it")
-        if self.auth != "none" and self.credentials is None:
-            raise ValueError(f"auth {self.auth!r} needs a username and a password")
+        if self.auth != "none" and (self.username is None or (self.password is None) == (self.token is None)):
+            raise ValueError(f"auth {self.auth!r} needs a username, and a password or a token")
+        self.login(token=None)
 
-    @property
-    def credentials(self) -> Credentials | None:
-        """The login, or None where it is not given or not to be used."""
-        if self.auth == "none" or self.username is None or self.password is None:
+    def login(self, *, token: str | None) -> Credentials | None:
+        """Return the login, with ``token`` where that is what proves it; None without one, or without AUTH.
+
+        Raises ValueError for a token that cannot be sent.
+        """
+        if self.auth == "none" or self.username is None or (self.password is None and token is None):
             return None
-        return Credentials(username=self.username, password=self.password)
+        return Credentials(
+            username=self.username,
+            password=self.password,
+            token=token,
+            mechanisms=self.mechanisms,
+            host=self.host if token is not None else None,
+        )

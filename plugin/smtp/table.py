@@ -1,8 +1,9 @@
 """The whole of the SMTP session as one table: what each reply means in each state.
 
-The rows are those of RFC 5321 §4.3.2, RFC 3207 (STARTTLS) and RFC 4954 (AUTH).
-What the table does not list is a protocol error. A reply is judged by its first digit; 421 alone is more than
-that, since a relay may say it at any time, unasked, before it closes the connection (RFC 5321 §3.8).
+The rows are those of RFC 5321 §4.3.2, RFC 3207 (STARTTLS), RFC 4954 (AUTH) and RFC 3030 (BDAT: CHUNK, and
+CONTENT for the last one). What the table does not list is a protocol error. A reply is judged by its first
+digit, but for two codes that may answer anything: 421, unasked as well, before the relay closes the connection
+(RFC 5321 §3.8), and 530, with which it demands AUTH (RFC 4954 §6).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class State(Enum):
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
+    CHUNK = "BDAT"
     CONTENT = "content"
     RSET = "RSET"
     QUIT = "QUIT"
@@ -47,12 +49,12 @@ class Step(Enum):
     LOGGED_IN = "authenticated"
     NOT_LOGGED_IN = "AUTH is refused: another mechanism, a connection without AUTH, or the relay is refused"
     RELAY_REFUSES = "the relay does not want us, or not now"
-    NAME_RECIPIENTS = "send RCPT"
-    RECIPIENT = "one recipient has its answer; behind the last one DATA, if any was accepted"
+    GO_ON = "nothing is decided by it: what follows may follow"
+    RECIPIENT = "one recipient has its answer; without any that is accepted there is nobody to send content for"
     SEND_CONTENT = "send the content"
-    LETTER_DONE = "this reply is the last word on the letter"
-    LETTER_FAILED = "this reply is the last word, and the mail transaction is still open"
-    READY = "ready for the next letter"
+    LETTER_REFUSED = "the letter is refused before all of it is out: the rest of it stays here"
+    LAST_WORD = "this reply is the last word on the letter"
+    AUTH_DEMANDED = "the relay wants AUTH before it takes any letter"
     CLOSING = "the relay closes the connection"
     PROTOCOL_ERROR = "no such reply here"
 
@@ -67,11 +69,12 @@ TABLE: Final[Mapping[State, tuple[Step, Step, Step, Step]]] = {
     State.STARTTLS: (Step.SECURE, _ERROR, Step.RELAY_REFUSES, Step.RELAY_REFUSES),
     State.HANDSHAKE: (_ERROR, _ERROR, _ERROR, _ERROR),
     State.AUTH: (Step.LOGGED_IN, Step.ANSWER, Step.RELAY_REFUSES, Step.NOT_LOGGED_IN),
-    State.MAIL: (Step.NAME_RECIPIENTS, _ERROR, Step.LETTER_DONE, Step.LETTER_DONE),
+    State.MAIL: (Step.GO_ON, _ERROR, Step.LETTER_REFUSED, Step.LETTER_REFUSED),
     State.RCPT: (Step.RECIPIENT, _ERROR, Step.RECIPIENT, Step.RECIPIENT),
-    State.DATA: (_ERROR, Step.SEND_CONTENT, Step.LETTER_FAILED, Step.LETTER_FAILED),
-    State.CONTENT: (Step.LETTER_DONE, _ERROR, Step.LETTER_DONE, Step.LETTER_DONE),
-    State.RSET: (Step.READY, _ERROR, _ERROR, _ERROR),
+    State.DATA: (_ERROR, Step.SEND_CONTENT, Step.LETTER_REFUSED, Step.LETTER_REFUSED),
+    State.CHUNK: (Step.GO_ON, _ERROR, Step.LETTER_REFUSED, Step.LETTER_REFUSED),
+    State.CONTENT: (Step.LAST_WORD, _ERROR, Step.LAST_WORD, Step.LAST_WORD),
+    State.RSET: (Step.GO_ON, _ERROR, _ERROR, _ERROR),
     State.QUIT: (Step.CLOSING, _ERROR, Step.CLOSING, Step.CLOSING),
 }
 
@@ -85,6 +88,7 @@ PHASES: Final[Mapping[State, Phase]] = {
     State.MAIL: "mail",
     State.RCPT: "rcpt",
     State.DATA: "data",
+    State.CHUNK: "content",
     State.CONTENT: "content",
     # These end nothing that is reported: the next thing to come is MAIL, and RSET is waited for as long.
     State.IDLE: "mail",
@@ -93,8 +97,13 @@ PHASES: Final[Mapping[State, Phase]] = {
 }
 
 
+_OF_A_LETTER: Final = frozenset({State.MAIL, State.RCPT, State.DATA, State.CHUNK, State.CONTENT})
+
+
 def next_step(state: State, reply: Reply) -> Step:
-    """Return what ``reply`` leads to in ``state``. Only 421 is more than its first digit (RFC 5321 §3.8)."""
+    """Return what ``reply`` leads to in ``state``."""
     if reply.code == 421:
         return Step.CLOSING
+    if reply.code == 530 and state in _OF_A_LETTER:
+        return Step.AUTH_DEMANDED
     return TABLE[state][reply.first - 2] if reply.first >= 2 else _ERROR

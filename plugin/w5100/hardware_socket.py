@@ -132,6 +132,12 @@ class HardwareSocket:
         self._note(out[0], out[1])
         return out[2:]
 
+    def glance(self, *extra: Access) -> list[bytes]:
+        """Do as ``look``, but clear nothing: two frames beside ``extra``, for one who looks often or last."""
+        status, events, *rest = self.transfer([*self._state(), *extra])
+        self._note(status, events)
+        return rest
+
     def look_for_reason(self) -> None:
         """Look again, for a short time, while Sn_SR is CLOSED and Sn_IR does not tell why: the bit may come later.
 
@@ -156,9 +162,10 @@ class HardwareSocket:
         """Sleep until there may be news; see Waiter.wait.
 
         While the last look found bits set there is nothing to sleep for on /INT: what they tell of may have come
-        after Sn_SR was read. So look again, soon; that clears them too.
+        after Sn_SR was read. So look again, soon; that clears them too. Nor is there while Sn_SR has yet to follow
+        a DISCON or TIMEOUT that is cleared already.
         """
-        if self.standing:
+        if self.standing or (self.status == reg.Status.ESTABLISHED and self.events & REASONS):
             self.waiter.pause(timeout_s, pace)
             return False
         return self.waiter.wait(self.number, timeout_s, pace)
@@ -167,38 +174,67 @@ class HardwareSocket:
         return [read(self.at(reg.Sn_SR)), read(self.at(reg.Sn_IR))]
 
     def _note(self, status: bytes, events: bytes) -> None:
+        self._note_events(events)
+        self._note_status(status)
+
+    def _note_events(self, events: bytes) -> None:
         self.standing = SocketInterrupt(events[0])
         self.events |= self.standing
+
+    def _note_status(self, status: bytes) -> None:
         old, self.status = self.status, status[0]
         if old != self.status and self._observe is not None:
             self._observe(self.number, reg.status_name(old), reg.status_name(self.status))
 
     # --- Commands ---------------------------------------------------------------------------------------------
 
-    def command(self, command: Command, *before: Access, forget: SocketInterrupt = NO_EVENTS) -> None:
-        """In one exchange: clear what was seen of Sn_IR and ``forget``, do ``before``, write Sn_CR, look.
+    def command(self, command: Command, *before: Access) -> None:
+        """In one exchange: clear what was seen of Sn_IR, do ``before``, write Sn_CR, read Sn_SR.
 
-        Returns once Sn_CR reads 0; ChipTimeout when it does not.
+        Returns once Sn_CR reads 0; ChipTimeout when it does not. Sn_IR is not read: nothing of it stands but what
+        has come since, and whoever waits for the outcome reads it then.
         """
-        stale = self.standing | forget
-        self.events &= ~forget
-        clear = [write(self.at(reg.Sn_IR), bytes((stale,)))] if stale else []
-        taken, status, events = self.transfer([*clear, *before, *self._give(command), *self._state()])[-3:]
-        self._note(status, events)
+        clear = [write(self.at(reg.Sn_IR), bytes((self.standing,)))] if self.standing else []
+        taken, status = self.transfer([*clear, *before, *self._give(command), read(self.at(reg.Sn_SR))])[-2:]
+        self.standing = NO_EVENTS
+        self._note_status(status)
         if taken[0]:
             self._until_taken(command)
             self.look()
 
-    def take(self, pointer: int, count: int) -> bytes:
-        """Read ``count`` octets from Sn_RX_RD = ``pointer`` on and free their room (RECV), in one exchange."""
-        done = write(self.at(reg.Sn_RX_RD), advance(pointer, count).to_bytes(2, "big"))
-        out = self.transfer([*self.rx.read(pointer, count), done, *self._give(Command.RECV)])
+    def send(self, *before: Access, room: bool) -> list[bytes]:
+        """In one exchange: clear Sn_IR.SEND_OK and what was seen, do ``before``, SEND, read Sn_IR.
+
+        Sn_SR is not read: with SEND_OK the data are on their way whatever the status is, and without it the wait
+        that follows looks. With ``room`` also read the high octet of Sn_TX_FSR twice, for ``agree``; nothing is
+        returned if SEND was not taken before that. Returns once Sn_CR reads 0; ChipTimeout when it does not.
+        """
+        stale = self.standing | SocketInterrupt.SEND_OK
+        self.events &= ~SocketInterrupt.SEND_OK
+        clear = write(self.at(reg.Sn_IR), bytes((stale,)))
+        extra = self.high_pair(reg.Sn_TX_FSR) if room else ()
+        out = self.transfer([clear, *before, *self._give(Command.SEND), read(self.at(reg.Sn_IR)), *extra])
+        taken, events, *high = out[len(before) + 2 :]
+        self._note_events(events)
+        if taken[0]:
+            self._until_taken(Command.SEND)
+            self.look()
+            return []
+        return high
+
+    def release(self, pointer: int, *before: Access) -> list[bytes]:
+        """In one exchange: do ``before``, write Sn_RX_RD = ``pointer`` and RECV, which frees the ring up to there.
+
+        Returns what ``before`` read, once Sn_CR reads 0; ChipTimeout when it does not.
+        """
+        point = write(self.at(reg.Sn_RX_RD), pointer.to_bytes(2, "big"))
+        out = self.transfer([*before, point, *self._give(Command.RECV)])
         if out[-1][0]:
             self._until_taken(Command.RECV)
-        return b"".join(out[:-3])
+        return out[:-3]
 
     def open(self, mode: int, port: int) -> None:
-        """Clear Sn_IR, set Sn_MR and the source port, OPEN; whether Sn_SR is right is for the caller to see.
+        """Clear Sn_IR, set Sn_MR and the source port, OPEN, read Sn_SR; whether that is right the caller sees.
 
         ChipLost when the chip's memory is not split as it was configured: it has reset itself.
         """
@@ -210,12 +246,12 @@ class HardwareSocket:
                 write(self.at(reg.Sn_PORT), port.to_bytes(2, "big")),
                 write(self.at(reg.Sn_IR), ALL_EVENTS),
                 *self._give(Command.OPEN),
-                *self._state(),
+                read(self.at(reg.Sn_SR)),
             ]
         )
         self._check_split(out[0])
-        self._note(out[-2], out[-1])
-        if out[-3][0]:
+        self._note_status(out[-1])
+        if out[-2][0]:
             self._until_taken(Command.OPEN)
             self.look()
 
@@ -259,9 +295,15 @@ class HardwareSocket:
         one = read(self.at(register), 2)
         return one, one
 
+    def high_pair(self, register: int) -> tuple[Access, Access]:
+        """Return two reads of the high octet alone of a live register, of which ``agree`` makes a lower bound."""
+        one = read(self.at(register))
+        return one, one
+
     def agree(self, register: int, first: bytes, second: bytes, limit: int) -> int:
         """Return the value of a live register of which two reads were ``first`` and ``second``.
 
+        Reads of the high octet alone give the multiple of 256 that the register has reached, for half the frames.
         Reads on while the last two differ, for so long as STABLE_READS says. Between two commands these counters
         only grow, and of a growing one the high octet, which is read first, never falls; what is read is then
         never more than there is, torn or not, and the largest may be used. ChipTimeout for one that does fall,
@@ -269,12 +311,13 @@ class HardwareSocket:
         """
         seen = [first, second]
         while seen[-1] != seen[-2] and len(seen) < 2 + STABLE_READS:
-            seen.append(self.transfer([read(self.at(register), 2)])[0])
+            seen.append(self.transfer([read(self.at(register), len(first))])[0])
         high = [one[0] for one in seen]
+        values = [int.from_bytes(one.ljust(2, b"\0"), "big") for one in seen]
         if seen[-1] == seen[-2]:
-            value = int.from_bytes(seen[-1], "big")
+            value = values[-1]
         elif high == sorted(high):
-            value = max(int.from_bytes(one, "big") for one in seen)
+            value = max(values)
         else:
             raise ChipTimeout(f"socket {self.number}: register 0x{register:02X} never reads the same twice")
         if value > limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from plugin.w5100.errors import ConnectionLost, PeerTimeout, W5100Error
 from plugin.w5100.registers import SocketInterrupt, Status, status_name
 
 Connecting = Literal["wait", "open", "refused", "timeout"]
@@ -47,3 +48,22 @@ def silence(status: int) -> str:
     if status == Status.SYNSENT:
         return "no answer to SYN: is the host up, and no firewall in between"
     return f"not connected (Sn_SR {status_name(status)})"
+
+
+def loss(peer: str, events: SocketInterrupt) -> W5100Error:
+    """Return the error for Sn_SR = CLOSED in a connection with ``peer``."""
+    if events & SocketInterrupt.TIMEOUT:
+        return PeerTimeout(f"{peer}: no acknowledgement; the chip gave up (Sn_IR.TIMEOUT)")
+    return ConnectionLost(f"{peer}: connection reset by the peer")
+
+
+def portion(*, left: int, room: int, staged: int, ring_bytes: int, most: int) -> int:
+    """Return how many octets to copy into the TX ring now.
+
+    ``left``: octets not copied yet; ``staged``: copied and not SENT; ``room``: free octets behind ``staged``, at
+    least; ``most``: octets that one SEND should have at most. A trickle is not worth a SEND: unless it is all that is
+    wanted, room of less than a quarter of the ring is left to grow.
+    """
+    wanted = min(left, most - staged)
+    count = min(wanted, room)
+    return count if count >= min(wanted, ring_bytes // 4) else 0

@@ -25,6 +25,7 @@ PLAN: dict[str, set[str]] = {
     "route": {"alert"},
     "mqtt": {"alert"},
     "delivery": {"alert", "smtp"},
+    "token": set(),
     "relay": {"alert", "delivery", "smtp"},
     "uplink": {"w5100"},
     "compose": {"alert", "route"},

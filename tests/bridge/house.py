@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,7 +86,11 @@ class Relay:
     possible_duplicate: bool = False
     around: Callable[[str], None] = lambda step: None
 
-    def deliver(self, letter: Letter) -> Attempt:
+    def deliver(self, letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+        for letter in letters:
+            yield letter, self.attempt(letter)
+
+    def attempt(self, letter: Letter) -> Attempt:
         self.around("before the mail")
         self.letters.append(letter)
         self.around("after the mail")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,16 +145,16 @@ def test_an_exception_of_deliver_puts_the_letter_off(house: House) -> None:
 
 def test_an_attempt_that_is_none_puts_the_letter_off(house: House) -> None:
     house.accept()
-    assert house.bridge.carry(lambda letter: None) == 1  # type: ignore[arg-type, return-value]
+    assert house.bridge.carry(lambda letters: [(one, None) for one in letters]) == 1  # type: ignore[misc]
     (outcome,) = house.outcomes()
     assert outcome["event_type"] == "deferred"
     assert "NoneType" in outcome["reason"]
 
 
 def test_an_attempt_that_is_silent_about_a_recipient_loses_nobody(house: House) -> None:
-    def forgetful(letter: Letter) -> Attempt:
-        attempt = house.relay.deliver(letter)
-        return replace(attempt, recipients=attempt.recipients[:1])
+    def forgetful(letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+        for letter, attempt in house.relay.deliver(letters):
+            yield letter, replace(attempt, recipients=attempt.recipients[:1])
 
     house.accept(name="both")
     house.bridge.carry(forgetful)
@@ -244,10 +245,11 @@ def test_what_was_sent_but_could_not_be_stored_is_not_sent_again(house: House) -
     house.accept({"id": "x"})
     house.accept({"id": "y"}, packet_id=2)
 
-    def then_fill_the_disk(letter: Letter) -> Attempt:
-        with house.outbox._database.reading() as db:
-            db.execute("PRAGMA query_only = ON")
-        return house.relay.deliver(letter)
+    def then_fill_the_disk(letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+        for letter in letters:
+            with house.outbox._database.reading() as db:
+                db.execute("PRAGMA query_only = ON")
+            yield letter, house.relay.attempt(letter)
 
     with pytest.raises(OutboxUnavailable):
         house.bridge.carry(then_fill_the_disk, limit=2)
@@ -365,7 +367,7 @@ def test_a_letter_that_the_real_composer_seals(tmp_path: Path) -> None:
     from plugin.compose import Composer
 
     house = House(tmp_path / "outbox.db")
-    house.bridge._composer = Composer(
+    house.bridge._carrier._composer = Composer(
         sender="House <house@example.net>", templates_dir=None, max_attachment_bytes=10_000, product_version="0"
     )
     house.accept({"title": "Wasser im Keller, größer", "message": "Ä" * 900, "severity": "critical"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
@@ -29,7 +30,7 @@ relays:
     port: eighty
     username: house
     greeting: helol
-    eager: true
+    dsn: [failure, sucess]
 sender: House
 recipients:
   alice: alice@example..net
@@ -68,7 +69,7 @@ EXPECTED = [
     (16, "relays[0].port", '"eighty" must be a whole number'),
     (17, "relays[0].username", "a username needs a password"),
     (18, "relays[0].greeting", '"helol" must be auto or helo (did you mean helo?)'),
-    (19, "relays[0].eager", "not built yet"),
+    (19, "relays[0].dsn[1]", '"sucess" must be never, success, failure or delay (did you mean success?)'),
     (20, "sender", '"House" is no usable mail address: it has no @'),
     (22, "recipients.alice", '"alice@example..net" is no usable mail address: the domain'),
     (23, "recipients.family[1]", '"bbo" is neither a name in recipients nor an address (did you mean bob?)'),
@@ -110,7 +111,9 @@ def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path) 
         ("mqtt: {host: 192.168.1.300}", "mqtt.host", "IPv4"),
         ("mqtt: {host: 1.2.3}", "mqtt.host", "IPv4"),
         ("mqtt: {host: 'a b'}", "mqtt.host", "is no host"),
-        ("mqtt: {host: bücher.example}", "mqtt.host", "xn--"),
+        ("mqtt: {host: ☃☃.example}", "mqtt.host", "cannot be a name in DNS: write its xn-- form"),
+        ("mqtt: {host: 1\uff192.168.1.300}", "mqtt.host", "IPv4"),
+        ("mqtt: {host: " + "ü" * 254 + "}", "mqtt.host", "is no host"),
         ("mqtt: {port: 0}", "mqtt.port", "at least 1"),
         ("mqtt: {port: 1883.5}", "mqtt.port", "whole number"),
         ("mqtt: {port: yes}", "mqtt.port", "number"),
@@ -177,7 +180,6 @@ def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path) 
             "relays[0].greeting",
             "HELO offers no AUTH",
         ),
-        ("relays: [{host: a, security: none, eager: true}]", "relays[0].eager", "not built yet"),
         ("relays: [{host: a, security: none, helo_name: 'a b'}]", "relays[0].helo_name", "is no name for EHLO"),
         ('relays: [{host: a, security: none, helo_name: "a\\r\\nRSET"}]', "relays[0].helo_name", "is no name"),
         ("relays: [{host: a, security: none, connect_timeout: 0}]", "relays[0].connect_timeout", "more than 0"),
@@ -217,6 +219,72 @@ def test_one_fault_and_no_other(tmp_path: Path, text: str, key: str, word: str) 
     found = faults(tmp_path, text)
     assert [one[:2] for one in found] == [(1, key)], found
     assert any(one in found[0][2] for one in word.split("|")), found
+
+
+LOGIN = "host: a, username: x"
+
+
+@pytest.mark.parametrize(
+    ("relay", "key", "word"),
+    [
+        ("host: a, token_file: t", "token_file", "a token needs a username"),
+        ("host: a, token_command: t", "token_command", "a token needs a username"),
+        (f"{LOGIN}", "username", "or token_file or token_command"),
+        (f"{LOGIN}, password: p, token_file: hardwire.yaml", "token_file", "password stands there too: keep one"),
+        (f"{LOGIN}, token_file: hardwire.yaml, token_command: t", "token_command", "token_file stands there too"),
+        (f"{LOGIN}, token_file: ''", "token_file", "is no path"),
+        (f"{LOGIN}, token_command: []", "token_command", "must not be empty"),
+        (f"{LOGIN}, token_command: ''", "token_command", "must not be empty"),
+        (f"{LOGIN}, token_command: ['', b]", "token_command", "the name of a program"),
+        (f"{LOGIN}, token_command: [get, 5]", "token_command[1]", "write the value in quotes"),
+        (f'{LOGIN}, token_command: [get, "a\\0"]', "token_command[1]", "NUL"),
+        (f"{LOGIN}, token_command: get 'it", "token_command", "no closing quotation; write a list"),
+        (f"{LOGIN}, token_command: [{'a, ' * 100}a]", "token_command", "at most 100"),
+        (f"{LOGIN}, token_command: t, token_timeout: 0", "token_timeout", "more than 0"),
+        (f"{LOGIN}, token_command: t, token_timeout: 11m", "token_timeout", "at most 600"),
+        (f"{LOGIN}, token_command: t, token_lifetime: 8d", "token_lifetime", "at most 604800"),
+        (f"{LOGIN}, password: p, mechanisms: [plain, cram]", "mechanisms[1]", "must be PLAIN, LOGIN, CRAM-MD5"),
+        (f"{LOGIN}, password: p, mechanisms: [login, xoauth2]", "mechanisms[1]", "XOAUTH2 sends a token"),
+        (f"{LOGIN}, token_command: t, mechanisms: PLAIN", "mechanisms", "write OAUTHBEARER or XOAUTH2"),
+        ("host: a, eager: true", "eager", "there is none: write username and password"),
+        (f"{LOGIN}, password: p, auth: none, eager: true", "eager", "there is none"),
+        (f"{LOGIN}, token_command: t, eager: true", "eager", "never a token"),
+        (f"{LOGIN}, password: p, mechanisms: [login, plain], eager: true", "eager", "put PLAIN first"),
+        (
+            f"{LOGIN}, password: p, security: tls, greeting: helo, auth: preferred, eager: true",
+            "eager",
+            "needs EHLO",
+        ),
+        ("host: a, eager: perhaps", "eager", "true or false"),
+        ("host: a, idle_timeout: 2h", "idle_timeout", "at most 3600"),
+        ("host: a, dsn: always", "dsn", "must be never, success, failure or delay"),
+        ("host: a, dsn: [never, delay]", "dsn", "never stands alone"),
+        ("host: a, server_name: 'mail:25'", "server_name", "is no host"),
+    ],
+)
+def test_one_fault_of_a_relay_and_no_other(tmp_path: Path, relay: str, key: str, word: str) -> None:
+    found = faults(tmp_path, f"relays: [{{{relay}}}]")
+    assert [one[:2] for one in found] == [(1, f"relays[0].{key}")], found
+    assert word in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("relay", "key", "word"),
+    [
+        ("security: none, ca_file: hardwire.yaml", "ca_file", "no effect with security: none"),
+        ("security: none, server_name: b", "server_name", "no effect with security: none"),
+        ("security: none, verify: false", "verify", "no effect with security: none"),
+        ("username: x, token_file: nowhere", "token_file", "/nowhere yet"),
+        ("username: x, password: p, token_timeout: 5s", "token_timeout", "no effect without token_command"),
+        ("username: x, password: p, token_lifetime: 0", "token_lifetime", "no effect without token_command"),
+        ("mechanisms: [PLAIN]", "mechanisms", "no effect without a username"),
+        ("username: x, password: p, security: none, eager: true", "eager", "in clear text"),
+    ],
+)
+def test_one_warning_about_a_relay_and_no_other(tmp_path: Path, relay: str, key: str, word: str) -> None:
+    warnings = loaded(tmp_path, f"relays: [{{host: a, {relay}}}]").warnings
+    assert [(one.line, one.key) for one in warnings] == [(1, f"relays[0].{key}")]
+    assert word in warnings[0].text
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
@@ -311,6 +379,9 @@ SECRET = "hunter2 is the password"
         "chip: {mac: !env SECRET, bus: !env SECRET, network: !env SECRET}",
         f"mqtt: {{password: {SECRET}, password: {SECRET}}}",
         f"mqtt: {{passwrd: {SECRET}}}",
+        "relays: [{host: a, username: a, token_command: 'get --key hunter2 \"'}]",
+        "relays: [{host: a, token_command: [!env SECRET, !secret it]}]",
+        "relays: [{host: a, token_file: !env SECRET, mechanisms: !secret it}]",
         f"mqtt: {{password: {SECRET}: x",
     ],
 )
@@ -337,11 +408,14 @@ def test_a_configuration_does_not_show_its_secrets(tmp_path: Path) -> None:
         tmp_path,
         """\
         mqtt: {username: a, password: hunter2}
-        relays: [{host: a, security: none, username: b, password: !env SECRET}]
+        relays:
+          - {host: a, security: none, username: b, password: !env SECRET}
+          - {host: a, username: b, token_command: "get --key hunter4"}
         """,
         {"SECRET": "hunter3"},
     )
-    assert "hunter" not in repr(config) + str(config.model_dump()) + config.model_dump_json()
+    assert "hunter" not in repr(config)
+    assert not re.search("hunter[23]", str(config.model_dump()) + config.model_dump_json())
     assert config.mqtt.password is not None
     assert config.mqtt.password.get_secret_value() == "hunter2"
     assert config.relays[0].password is not None

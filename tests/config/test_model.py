@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from plugin.config import Config, StaticNetwork, load, schema_keys
-from plugin.config.values import parse_duration, parse_size
+from plugin.config.values import Mechanism, parse_duration, parse_size
 from plugin.route import check_recipients
+from plugin.smtp.auth import Credentials
 from tests.config.configurations import complete, faults_of, loaded, write
 
+RELAY_WITH = {
+    "password": "host: a, username: u, password: p",
+    "token": "host: a, username: u, token_command: t",
+}
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
@@ -142,6 +148,65 @@ def test_empty_sections_and_null_count_as_not_given(tmp_path: Path) -> None:
 def test_defaults_of_a_relay(tmp_path: Path, relay: str, port: int, auth: str) -> None:
     config = loaded(tmp_path, f"relays: [{{host: a, {relay}}}]")
     assert (config.relays[0].port, config.relays[0].auth) == (port, auth)
+
+
+def test_a_relay_with_a_password(tmp_path: Path) -> None:
+    keys = "host: a, username: u, password: p, eager: yes, mechanisms: [plain, Cram-MD5, PLAIN], idle_timeout: 0"
+    relay = loaded(tmp_path, f"relays: [{{{keys}, dsn: [failure, delay, failure]}}]").relays[0]
+    assert relay.eager is True
+    assert relay.mechanisms == ("PLAIN", "CRAM-MD5")
+    assert relay.dsn == ("FAILURE", "DELAY")
+    assert relay.idle_timeout_s == 0
+    assert (relay.token_file, relay.token_command) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "argv"),
+    [
+        ("get-token", ("get-token",)),
+        ("\"get-token --user 'a b' $HOME | x\"", ("get-token", "--user", "a b", "$HOME", "|", "x")),
+        ("[get token, --user, 'a b', '']", ("get token", "--user", "a b", "")),
+        ("bin/get a/b", ("{folder}/bin/get", "a/b")),
+        ("[/bin/get, ./a]", ("/bin/get", "./a")),
+    ],
+)
+def test_a_command_for_tokens(tmp_path: Path, written: str, argv: tuple[str, ...]) -> None:
+    text = f"relays: [{{host: a, username: u, token_command: {written}, token_lifetime: 1h, token_timeout: 5s}}]"
+    relay = loaded(tmp_path, text).relays[0]
+    assert relay.token_command == tuple(one.format(folder=tmp_path) for one in argv)
+    assert (relay.auth, relay.token_lifetime_s, relay.token_timeout_s) == ("required", 3600, 5)
+
+
+def test_a_file_with_a_token(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    text = "relays: [{host: a, username: u, token_file: token, mechanisms: xoauth2, dsn: never}]"
+    config = loaded(tmp_path, text)
+    relay = config.relays[0]
+    assert (relay.token_file, relay.mechanisms, relay.dsn) == (tmp_path / "token", ("XOAUTH2",), ("NEVER",))
+    assert config.warnings == ()
+
+
+def test_the_mechanisms_are_those_of_the_mail_client(tmp_path: Path) -> None:
+    """What the configuration lets through, the login takes, each with what it sends."""
+    known = get_args(Mechanism)
+    assert Credentials(username="u", password="p").order + Credentials(username="u", token="t").order == known
+    for name in known:
+        fits = [
+            proof
+            for proof in ("password", "token")
+            if not faults_of(write(tmp_path, complete(f"relays: [{{{RELAY_WITH[proof]}, mechanisms: {name}}}]")))
+        ]
+        login = Credentials(username="u", **{fits[0]: "x"}, mechanisms=(name,))  # type: ignore[arg-type]
+        assert [login.kind] == fits
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [("bücher.example", "xn--bcher-kva.example"), ("SMTP.Straße.EXAMPLE", "smtp.xn--strae-oqa.example")],
+)
+def test_international_names_of_relays(tmp_path: Path, written: str, host: str) -> None:
+    relay = loaded(tmp_path, f"relays: [{{host: {written}, server_name: {written}}}]").relays[0]
+    assert (relay.host, relay.server_name) == (host, host)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from email import message_from_bytes
 from ipaddress import IPv4Address
@@ -124,12 +124,14 @@ class Journey:
     def carry(self, lane: int = 0) -> int:
         """Carry what is due; whatever happens on the wire, this must not raise."""
 
-        def deliver(letter: Letter) -> Attempt:
-            attempt = self.couriers[lane].deliver(letter)
-            self.attempts.append(attempt)
-            return attempt
+        def deliver(letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+            for letter, attempt in self.couriers[lane].deliver(letters):
+                self.attempts.append(attempt)
+                yield letter, attempt
 
-        return self.bridge.carry(deliver)
+        carried = self.bridge.carry(deliver)
+        self.couriers[lane].close()  # so that every delivery has a connection of its own
+        return carried
 
     def carry_to_the_end(self) -> None:
         """Let time pass and carry until nothing waits."""

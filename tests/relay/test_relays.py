@@ -12,7 +12,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 
-from plugin.alert import Letter
+from plugin.alert import Attempt, Letter
 from plugin.relay import Relay, Relays
 from plugin.smtp.settings import Security, Settings
 from plugin.uplink import Uplink, resolve_by_host
@@ -64,6 +64,14 @@ def serving(security: Security) -> Iterator[int]:
         controller.stop()
 
 
+def deliver(relays: Relays) -> Attempt:
+    """One letter over a connection of its own."""
+    ((letter, attempt),) = relays.deliver([LETTER])
+    relays.close()
+    assert letter is LETTER
+    return attempt
+
+
 def relay(port: int, security: Security) -> Relay:
     settings = Settings(host="localhost", helo_name="[127.0.0.1]", security=security, ca_file=AUTHORITY)
     return Relay(host="localhost", port=port, connect_timeout_s=10, settings=settings)
@@ -73,7 +81,7 @@ def relay(port: int, security: Security) -> Relay:
 def test_letters_go_in_tls_and_the_second_resumes_the_session(uplink: Uplink, security: Security) -> None:
     with serving(security) as port:
         relays = Relays([relay(port, security)], uplink.connect, now=lambda: datetime.now(UTC))
-        first, second = relays.deliver(LETTER), relays.deliver(LETTER)
+        first, second = deliver(relays), deliver(relays)
         greeted = list(relays.greet())
     for attempt in (first, second):
         assert [one.state for one in attempt.recipients] == ["accepted"]
@@ -90,7 +98,7 @@ def test_a_relay_in_clear_text_is_passed_over_for_one_in_tls(uplink: Uplink) -> 
         relays = Relays(
             [relay(plain, "starttls"), relay(secured, "tls")], uplink.connect, now=lambda: datetime.now(UTC)
         )
-        attempt = relays.deliver(LETTER)
+        attempt = deliver(relays)
     assert attempt.relay == f"localhost:{secured}"
     assert [one.state for one in attempt.recipients] == ["accepted"]
     assert "= the next relay is tried: localhost:" in "\n".join(attempt.transcript)

@@ -124,6 +124,28 @@ def test_addresses_in_a_payload() -> None:
     assert known.to == ("granny@example.org", "carol@example.com", "Alice@example.net"), "as they are configured"
 
 
+def test_an_international_mailbox_is_one_however_it_is_written() -> None:
+    decide = routing(
+        recipients={"jürgen": "Jürgen <jürgen@bücher.example>", "desk": ["info@bücher.example", "jürgen"]},
+        routes=(Route(topic="#", to=("desk",), cc=("ju\u0308rgen@xn--bcher-kva.example",)),),
+        allow_recipients=["*@exämple.net"],
+    )
+    found = directed(
+        decide.direct(alert(bcc=("JU\u0308RGEN@BÜCHER.example", "é@exämple.net", "e\u0301@EXÄMPLE.net")))
+    )
+    assert found.to == ("info@xn--bcher-kva.example", "jürgen@xn--bcher-kva.example")
+    assert found.cc == found.bcc[:1] == ("jürgen@xn--bcher-kva.example",), "as it is configured"
+    assert found.recipients == (*found.to, "é@xn--exmple-cua.net")
+
+
+def test_who_is_answered_has_an_ascii_local_part() -> None:
+    found = directed(routing().direct(alert(reply_to="Büro <info@bücher.example>")))
+    assert found.reply_to == "info@xn--bcher-kva.example"
+    assert "before the @ must be ASCII" in rejected(routing().direct(alert(reply_to="jürgen@example.net"))).reason
+    with pytest.raises(ValueError, match="before the @ must be ASCII"):
+        routing(routes=[Route(topic="a", to=("alice",), reply_to="jürgen@example.net")])
+
+
 def test_without_an_allow_list_only_what_is_configured_may_be_named() -> None:
     decide = routing(allow_recipients=())
     assert directed(decide.direct(alert(to=("bob@example.net",)))).to == ("bob@example.net",)
@@ -158,7 +180,9 @@ def test_one_address_that_is_not_admitted_stops_the_alert() -> None:
         ("a@example.net\r\nBcc: b", (), "line breaks"),
         ("x@evil.example\n@example.net", (), "line breaks"),
         ("a@example.net, b@example.net", (), "blanks"),
-        ("é@example.net", (), "SMTPUTF8"),
+        ("é\u202e@example.net", (), "cannot be seen"),
+        ("é@☃.example", (), "international domain"),
+        ("é@Bücher.example", ("é@xn--bcher-kva.example",), "allow_recipients"),
         ("a@sub.example.net", ("a@sub.example.net",), "allow_recipients"),
         ("Alice <a@Evil.example>", ("a@evil.example",), "allow_recipients"),
     ],

@@ -59,6 +59,7 @@ class ScriptedStream:
         self._clock = clock
         self._chunk_bytes = chunk_bytes
         self._sent = b""
+        self._last = b""
         self._incoming = b""
 
     def send_all(self, data: bytes, *, timeout_s: float) -> None:
@@ -78,18 +79,20 @@ class ScriptedStream:
                 return
             assert self._sent.startswith(step.octets), f"{self._sent!r} instead of {step.octets!r}"
             self._sent = self._sent[len(step.octets) :]
-            self.steps.popleft()
+            self._last = self.steps.popleft().octets
 
     def receive(self, max_bytes: int, *, timeout_s: float) -> bytes:
         assert not self.closed
-        assert timeout_s > 0
-        assert not self._sent, f"waits after half a command: {self._sent!r}"
-        while self.steps and self.steps[0].kind == "S":
+        assert timeout_s >= 0
+        while self.steps and self.steps[0].kind == "S" and not self._sent:
             self._incoming += self.steps.popleft().octets
         if self._incoming:
             size = min(max_bytes, self._chunk_bytes or max_bytes)
             chunk, self._incoming = self._incoming[:size], self._incoming[size:]
             return chunk
+        if timeout_s == 0 and (not self.steps or self.steps[0].kind in ("C", "silence")):
+            raise TimeoutError("nothing there")
+        assert not self._sent, f"waits after half a command: {self._sent!r}"
         assert self.steps, "waits although the script has ended"
         step = self.steps[0]
         assert step.kind != "C", f"waits instead of sending {step.octets!r}"
@@ -116,6 +119,8 @@ class ScriptedStream:
     def close(self, *, timeout_s: float = 1.0) -> None:
         assert timeout_s > 0
         self.closed = True
+        if self._last == b"QUIT\r\n":
+            self.steps.clear()  # what is said to that is nobody's business any more
 
 
 def scripted_tls(stream: Stream, *, timeout_s: float) -> ScriptedStream:
@@ -193,7 +198,8 @@ class Peer:
         self.sent += data
 
     def receive(self, max_bytes: int, *, timeout_s: float) -> bytes:
-        assert timeout_s > 0
+        if timeout_s == 0:
+            raise TimeoutError
         self.receives += 1
         answer = self._answer(self.sent)
         if isinstance(answer, TimeoutError) or timeout_s < self._thinks_s:

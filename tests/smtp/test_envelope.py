@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,9 +22,28 @@ HOSTILE = [
     "a\tb",
     "a\x7f",
     "a\x1b",
-    "jürgen",
     "",
     "a\u2028b",
+    "ä\r\nDATA",
+    "ä\x85b",
+    "ä b",
+    "ä\u00a0b",
+    "ä\u3000b",
+    "ä\u2028b",
+    "ä>b",
+    "ä\u203ab",  # brackets and quotes of other scripts
+    "ä\uff1eb",
+    "ä\u201db",
+    'ä"b',
+    "ä@b",
+    "ä\uff20b",  # an @ once look-alikes are folded (NFKC) ...
+    "ä\ufe64b",  # ... a bracket
+    "ä\u00b4b",  # ... a blank and a mark
+    "\u0338ä",  # makes another sign of the bracket before it
+    "ä\u202eb",
+    "ä\u200bb",
+    "ä\0b",
+    "ä\ud800",
 ]
 
 
@@ -34,6 +55,36 @@ def test_no_second_command_by_an_address(text: str) -> None:
         Envelope(sender="a@x.test", recipients=("b@x.test", f"{text}@x.test" if text else text), content=b"")
     with pytest.raises(ValueError, match="address"):
         Envelope(sender=f"a@{text}.test" if text else "a b", recipients=("b@x.test",), content=b"")
+
+
+@pytest.mark.parametrize(
+    "address", ["jürgen@x.test", "用户@x.test", "संपर्क@xn--bcher-kva.test", "ä." * 15 + "b@x.test"]
+)
+def test_a_recipient_may_have_a_local_part_in_utf_8(address: str) -> None:
+    check_address(address)
+    assert Envelope(sender="a@x.test", recipients=(address,), content=b"").recipients == (address,)
+    with pytest.raises(ValueError, match="must be ASCII"):
+        Envelope(sender=address, recipients=("b@x.test",), content=b"")
+
+
+@pytest.mark.parametrize("address", ["a@bücher.test", "ä@bücher.test", "ä", "@ä", "ä@", "ä@[192.0.2.1\u3000]"])
+def test_a_domain_is_ascii(address: str) -> None:
+    with pytest.raises(ValueError, match="ASCII domain"):
+        check_address(address)
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=[]), max_size=12))
+def test_what_passes_is_one_path_of_a_command(text: str) -> None:
+    address = f"ä{text}@x.test"
+    try:
+        check_address(address)
+    except ValueError:
+        return
+    for line in (f"RCPT TO:<{address}>", unicodedata.normalize("NFKC", f"RCPT TO:<{address}>")):
+        assert len(line.split()) == 2
+        assert len(line.splitlines()) == 1
+        assert (line.count("<"), line.count(">"), line.count("@")) == (1, 1, 1)
+        assert line.encode().decode().isprintable()
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -51,8 +102,11 @@ def test_names_that_servers_take(name: str) -> None:
 
 def test_lengths() -> None:
     check_address("a" * 64 + "@" + "b" * 189)
+    check_address("ü" * 32 + "@" + "b" * 189)
     with pytest.raises(ValueError, match="254"):
         check_address("a" * 64 + "@" + "b" * 190)
+    with pytest.raises(ValueError, match="254"):
+        check_address("ü" * 32 + "@" + "b" * 190)
     check_helo_name("a" * 255)
     with pytest.raises(ValueError, match="EHLO"):
         check_helo_name("a" * 256)
@@ -106,7 +160,7 @@ def test_what_the_server_undoes_is_what_was_given(lines: list[bytes], ended: boo
 
 @pytest.mark.parametrize(("username", "password"), [(None, None), ("alice", None), (None, "secret")])
 def test_a_login_that_is_wanted_must_be_given(username: str | None, password: str | None) -> None:
-    with pytest.raises(ValueError, match="username and a password"):
+    with pytest.raises(ValueError, match="a username, and a password"):
         Settings(host="r", helo_name="c", auth="preferred", username=username, password=password)
 
 
@@ -121,7 +175,7 @@ def test_logins_that_cannot_be_sent(bad: str) -> None:
 def test_no_secret_in_a_repr() -> None:
     settings = Settings(host="r", helo_name="c", auth="required", username="alice", password="s3cret pass")
     assert "s3cret" not in repr(settings)
-    assert "s3cret" not in repr(settings.credentials)
+    assert "s3cret" not in repr(settings.login(token=None))
 
 
 def test_no_message_text_in_a_repr() -> None:

@@ -7,7 +7,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugin.smtp.client import MAX_TRANSCRIPT_LINES, Client, Delivery, Envelope, Settings
+from plugin.smtp.batch import MAX_TRANSCRIPT_LINES
+from plugin.smtp.client import Client, Delivery, Envelope, Settings
 from plugin.smtp.reply import ReplyParser
 from plugin.smtp.settings import Auth, Greeting
 from tests.smtp.scripted import Clock

@@ -17,7 +17,7 @@ LARGE = Envelope(sender="", recipients=("b@relay.test",), content=b"x\r\n" * BLO
 
 def session_at(*replies: bytes) -> Session:
     """Return a session that was told ``replies``, each after all its writes had been taken."""
-    session = Session(SETTINGS, record=lambda _line: None)
+    session = Session(SETTINGS, record=lambda _line, _letter: None)
     for reply in replies:
         while session.next_write():
             pass
@@ -43,7 +43,7 @@ def in_the_middle_of_content() -> Session:
 
 
 def test_nothing_leaves_before_the_greeting_or_beside_a_command() -> None:
-    session = Session(SETTINGS, record=lambda _line: None)
+    session = Session(SETTINGS, record=lambda _line, _letter: None)
     assert session.next_write() == b""
     session.receive(b"220-hi\r\n220 ")
     assert session.next_write() == b""
@@ -92,7 +92,7 @@ def test_a_letter_only_when_ready_and_one_at_a_time() -> None:
 
 
 def test_each_end_is_told_once() -> None:
-    session = Session(SETTINGS, record=lambda _line: None)
+    session = Session(SETTINGS, record=lambda _line, _letter: None)
     session.receive(b"554 no\r\n")
     assert isinstance(session.next_event(), Refused)
     session.receive(b"")

@@ -18,11 +18,12 @@ HELO      -  KNOWN            -             RELAY_REFUSES  RELAY_REFUSES
 STARTTLS  -  SECURE           -             RELAY_REFUSES  RELAY_REFUSES
 HANDSHAKE -  -                -             -              -
 AUTH      -  LOGGED_IN        ANSWER        RELAY_REFUSES  NOT_LOGGED_IN
-MAIL      -  NAME_RECIPIENTS  -             LETTER_DONE    LETTER_DONE
+MAIL      -  GO_ON            -             LETTER_REFUSED LETTER_REFUSED
 RCPT      -  RECIPIENT        -             RECIPIENT      RECIPIENT
-DATA      -  -                SEND_CONTENT  LETTER_FAILED  LETTER_FAILED
-CONTENT   -  LETTER_DONE      -             LETTER_DONE    LETTER_DONE
-RSET      -  READY            -             -              -
+DATA      -  -                SEND_CONTENT  LETTER_REFUSED LETTER_REFUSED
+CHUNK     -  GO_ON            -             LETTER_REFUSED LETTER_REFUSED
+CONTENT   -  LAST_WORD        -             LAST_WORD      LAST_WORD
+RSET      -  GO_ON            -             -              -
 QUIT      -  CLOSING          -             CLOSING        CLOSING
 """
 EXPECTED = {line.split()[0]: line.split()[1:] for line in CELLS.strip().splitlines()}
@@ -39,6 +40,13 @@ def test_every_state_and_digit(state: State, first: int) -> None:
 @pytest.mark.parametrize("state", State)
 def test_421_is_heard_in_every_state(state: State) -> None:
     assert next_step(state, Reply(code=421, lines=("",))) is Step.CLOSING
+
+
+@pytest.mark.parametrize("state", State)
+def test_530_is_about_us_wherever_a_letter_is_on_its_way(state: State) -> None:
+    of_a_letter = state in (State.MAIL, State.RCPT, State.DATA, State.CHUNK, State.CONTENT)
+    demanded = next_step(state, Reply(code=530, lines=("",))) is Step.AUTH_DEMANDED
+    assert demanded == of_a_letter
 
 
 def test_the_tables_are_whole() -> None:

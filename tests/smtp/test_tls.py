@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import logging
-import re
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin.smtp.stream import SocketStream, Stream
-from plugin.smtp.tls import MAX_HANDSHAKE_BYTES, RECORD_BYTES, Tls, TlsError, TlsStream
+from plugin.smtp.tls import Tls, TlsError
+from plugin.smtp.tls_stream import MAX_HANDSHAKE_BYTES, RECORD_BYTES
 from tests.smtp.tls_servers import (
-    AUTHORITY,
-    CERTIFICATES,
-    STRANGER,
+    VERSIONS,
     WAIT_S,
     Chips,
     connect_by_host,
+    echo,
+    heard_once,
+    heard_twice,
+    read_all,
     said_farewell,
+    secured,
     secured_by,
     server_context,
     serving,
+    trusting,
 )
 
 Connect = Callable[[int], Stream]
-VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 @pytest.fixture(params=["socket", "chip"])
@@ -44,37 +42,6 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     chips = Chips()
     yield chips.connect
     chips.close()
-
-
-def trusting(name: str = "localhost") -> Tls:
-    return Tls(name, ca_file=AUTHORITY)
-
-
-def secured(tls: Tls, stream: Stream) -> TlsStream:
-    return tls.handshake(stream, timeout_s=WAIT_S)
-
-
-def read_all(stream: Stream) -> bytes:
-    received = b""
-    while chunk := stream.receive(1000, timeout_s=WAIT_S):
-        assert len(chunk) <= 1000
-        received += chunk
-    return received
-
-
-def heard_once(connection: socket.socket) -> None:
-    connection.recv(1)
-
-
-def heard_twice(connection: socket.socket) -> None:
-    connection.recv(10_000)
-    connection.recv(1)
-
-
-def echo(connection: ssl.SSLSocket) -> None:
-    while (data := connection.recv(100_000)) not in (b"", b"end"):
-        connection.sendall(data)
-    connection.unwrap()
 
 
 # --- What it is for -----------------------------------------------------------------------------------------
@@ -108,20 +75,6 @@ def test_what_was_agreed_on_in_words(connect: Connect) -> None:
         stream = secured(trusting(), connect(server.port))
         assert str(stream.secured) == "TLSv1.3, TLS_AES_256_GCM_SHA384, certificate of localhost until 2125-01-01"
         stream.close()
-
-
-@pytest.mark.parametrize("name", ["localhost", "localhost.", "LOCALHOST", "127.0.0.1"])
-def test_names_that_the_certificate_is_for(name: str) -> None:
-    names: list[str] = []
-    context = server_context()
-    context.sni_callback = lambda _object, sni, _context: names.append(str(sni))
-    with serving(secured_by(context, echo)) as server:
-        stream = secured(trusting(name), connect_by_host(server.port))
-        stream.send_all(b"end", timeout_s=WAIT_S)
-        assert read_all(stream) == b""
-        stream.close()
-    # An address is no server name (RFC 6066 §3).
-    assert [one.lower() for one in names] == ["None".lower() if name == "127.0.0.1" else "localhost"]
 
 
 @pytest.mark.parametrize("octets", [1, 7, 1000])
@@ -219,90 +172,65 @@ def test_a_session_that_ends_in_a_failure_is_not_offered_again() -> None:
             stream.close()
 
 
-# --- Certificates -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_ticket_that_came_late_or_unread_is_the_one(version: ssl.TLSVersion) -> None:
+    """A connection that was kept, and one on which nothing was ever received: both leave their newest ticket."""
+    reused: list[bool | None] = []
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        reused.append(connection.session_reused)
+        while (data := connection.recv(100)) not in (b"", b"end"):
+            connection.sendall(data)
+        connection.unwrap()
+
+    context, tls = server_context(minimum=version, maximum=version), trusting()
+    with serving(*[secured_by(context, serve)] * 4) as server:
+        for dialogues in (0, 5, 0, 5):
+            stream = secured(tls, connect_by_host(server.port))
+            for _ in range(dialogues):
+                stream.send_all(b"x", timeout_s=WAIT_S)
+                assert stream.receive(1, timeout_s=WAIT_S) == b"x"
+            stream.close(timeout_s=WAIT_S)
+    assert reused == [False, True, True, True]
 
 
-@pytest.mark.parametrize(
-    ("certificate", "ca_file", "words"),
-    [
-        ("expired", AUTHORITY, ["has expired", "our clock"]),
-        ("early", AUTHORITY, ["not valid yet", "our clock"]),
-        ("elsewhere", AUTHORITY, ["is not for localhost", "write as host"]),
-        ("server", STRANGER, ["no authority in ca_file", STRANGER, "write as ca_file"]),
-        ("server", None, ["authorities that this machine trusts", "write as ca_file"]),
-    ],
-)
-def test_a_certificate_that_is_not_to_be_trusted(
-    connect: Connect, certificate: str, ca_file: str | None, words: list[str]
-) -> None:
-    alerts: list[str] = []
+def test_sessions_stay_with_their_relay() -> None:
+    """Two relays may be one server: what one has agreed on is never told to the other."""
+    context, reused = server_context(), list[bool | None]()
 
-    def serve(connection: socket.socket) -> None:
-        # With TLS 1.3 the server is done before the client has judged, so it reads the alert afterwards.
-        with pytest.raises(ssl.SSLError) as caught:
-            secured_by(server_context(certificate), heard_once)(connection)
-        alerts.append(str(caught.value.reason))
+    def serve(connection: ssl.SSLSocket) -> None:
+        reused.append(connection.session_reused)
+        echo(connection)
 
-    with serving(serve) as server:
-        stream = connect(server.port)
-        with pytest.raises(TlsError) as caught:
-            secured(Tls("localhost", ca_file=ca_file), stream)
-        stream.close()
-    for word in words:
-        assert word in str(caught.value)
-    assert "ALERT" in alerts[0], "the server is told why"
+    one, other = trusting(), trusting()
+    with serving(*[secured_by(context, serve)] * 4) as server:
+        for tls in (one, other, one, other):
+            stream = secured(tls, connect_by_host(server.port))
+            stream.send_all(b"end", timeout_s=WAIT_S)
+            assert read_all(stream) == b""
+            stream.close()
+    assert reused == [False, False, True, True]
 
 
-def test_an_address_that_the_certificate_is_not_for() -> None:
-    def serve(connection: socket.socket) -> None:
+def test_a_session_does_not_outlive_the_authorities_that_it_was_agreed_on_with() -> None:
+    """While a connection is kept, another one meets a bad certificate, after which ``ca_file`` is read anew."""
+
+    def serve_badly(connection: socket.socket) -> None:
         with pytest.raises(ssl.SSLError):
-            secured_by(server_context("elsewhere"), heard_once)(connection)
+            secured_by(server_context("expired"), heard_once)(connection)
 
-    with serving(serve) as server:
-        stream = connect_by_host(server.port)
-        with pytest.raises(TlsError, match=r"is not for 127\.0\.0\.1"):
-            secured(trusting("127.0.0.1"), stream)
-        stream.close()
-
-
-def test_the_relays_own_certificate_as_ca_file(tmp_path: Path) -> None:
-    pem = (CERTIFICATES / "server.pem").read_text()
-    (tmp_path / "pinned.pem").write_text(pem[pem.index("-----BEGIN CERT") :])
-    with serving(secured_by(server_context(), echo)) as server:
-        stream = secured(Tls("localhost", ca_file=str(tmp_path / "pinned.pem")), connect_by_host(server.port))
-        stream.send_all(b"end", timeout_s=WAIT_S)
-        assert read_all(stream) == b""
-        stream.close()
-
-
-@pytest.mark.parametrize("certificate", ["expired", "elsewhere", "server"])
-def test_without_verify_anything_goes_and_it_is_said(certificate: str, caplog: pytest.LogCaptureFixture) -> None:
+    context, tls = server_context(), trusting()
     with (
-        caplog.at_level(logging.WARNING, logger="hardwire.smtp"),
-        serving(secured_by(server_context(certificate), echo)) as server,
+        serving(secured_by(context, echo)) as kept_by,
+        serving(serve_badly, secured_by(context, echo)) as server,
     ):
-        stream = secured(Tls("localhost", verify=False), connect_by_host(server.port))
-        stream.send_all(b"end", timeout_s=WAIT_S)
-        assert read_all(stream) == b""
-        stream.close()
-    assert str(stream.secured) == "TLSv1.3, TLS_AES_256_GCM_SHA384, certificate NOT CHECKED"
-    assert "IS NOT CHECKED" in caplog.text
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nMIIB\n"])
-def test_a_ca_file_that_is_none_until_it_is_mended(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "ca.pem"
-    if content is not None:
-        path.write_bytes(content)
-    tls = Tls("localhost", ca_file=str(path))
-    with serving(heard_once) as server:
-        stream = connect_by_host(server.port)
-        with pytest.raises(TlsError, match=re.escape(f"ca_file {path} cannot be used: ")):
-            secured(tls, stream)
-        stream.close()
-    path.write_bytes(Path(AUTHORITY).read_bytes())
-    with serving(secured_by(server_context(), echo)) as server:
+        kept, bad = secured(tls, connect_by_host(kept_by.port)), connect_by_host(server.port)
+        with pytest.raises(TlsError):
+            secured(tls, bad)
+        bad.close()
+        kept.close()
         stream = secured(tls, connect_by_host(server.port))
+        assert not stream.secured.resumed
         stream.close()
 
 
@@ -539,51 +467,15 @@ def test_a_send_that_stalls_and_what_follows() -> None:
         stream.close()
 
 
-def test_silence_is_a_timeout_and_harms_nothing(connect: Connect) -> None:
+@pytest.mark.parametrize("timeout_s", [0.1, 0])
+def test_silence_is_a_timeout_and_harms_nothing(connect: Connect, timeout_s: float) -> None:
     with serving(secured_by(server_context(), echo)) as server:
         stream = secured(trusting(), connect(server.port))
-        with pytest.raises(TimeoutError):
-            stream.receive(10, timeout_s=0.1)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                stream.receive(10, timeout_s=timeout_s)
         stream.send_all(b"x", timeout_s=WAIT_S)
         assert stream.receive(10, timeout_s=WAIT_S) == b"x"
         stream.send_all(b"end", timeout_s=WAIT_S)
         assert read_all(stream) == b""
         stream.close()
-
-
-@contextmanager
-def killed(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.kill()
-
-
-@pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="needs the openssl command, which can ask for new keys"
-)
-def test_new_keys_in_the_middle() -> None:
-    """TLS 1.3 KeyUpdate (RFC 8446 §4.6.3): it comes unasked, and is to be answered."""
-    pem = str(CERTIFICATES / "server.pem")
-    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-tls1_3"]
-    command += ["-cert", pem, "-key", pem]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process, killed(process):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        port = 0
-        while not port and (line := process.stdout.readline()):
-            found = re.match(rb"ACCEPT .*:(\d+)", line)
-            port = int(found[1]) if found else 0
-        stream = secured(trusting(), connect_by_host(port))
-        for number in range(3):
-            process.stdin.write(b"K\n")
-            process.stdin.flush()
-            time.sleep(0.1)
-            process.stdin.write(b"answer %d\n" % number)
-            process.stdin.flush()
-            assert stream.receive(100, timeout_s=WAIT_S) == b"answer %d\n" % number
-            stream.send_all(b"question %d\n" % number, timeout_s=WAIT_S)
-        stream.close()
-        told, _ = process.communicate(timeout=WAIT_S)
-    assert all(b"question %d\n" % number in told for number in range(3))

@@ -26,6 +26,32 @@ def _octets(text: str) -> bytes:
     return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
 
 
+class _Token:
+    """An access token that does not change, and counts how often it was called useless."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self.forgotten = 0
+
+    def get(self) -> str:
+        return self._token
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+def _setting(name: str, value: str) -> tuple[str, Any]:
+    match name:
+        case "eager":
+            return name, value == "yes"
+        case "mechanisms" | "dsn":
+            return name, tuple(value.split(","))
+        case "token":
+            return name, _Token(value)
+        case _:
+            return name, value
+
+
 def read(path: Path) -> Transcript:
     transcript, content = Transcript(), CONTENT
     for line in path.read_text("ascii").splitlines():
@@ -35,14 +61,14 @@ def read(path: Path) -> Transcript:
             case ("S:" | "S!" | "C:") as kind, text:
                 script = transcript.scripts[-1]
                 assert script is not None
-                octets = CONTENT + b".\r\n" if (kind, text) == ("C:", "<content>") else _octets(text)
-                octets += b"" if kind == "S!" or text == "<content>" else b"\r\n"
+                octets = {"<content>": CONTENT + b".\r\n", "<chunk>": CONTENT}.get(text) or _octets(text)
+                octets += b"" if kind == "S!" or text in ("<content>", "<chunk>") else b"\r\n"
                 script.append(Step("C" if kind == "C:" else "S", octets))
             case "= ", _:
                 word, *rest = line[2:].split()
                 match word:
                     case "settings":
-                        transcript.settings = dict(pair.split("=", 1) for pair in rest)
+                        transcript.settings = dict(_setting(*pair.split("=", 1)) for pair in rest)
                     case "content":
                         content = _octets(line.partition("content ")[2])
                     case "letter":

@@ -1,22 +1,26 @@
 """Servers that speak TLS on loopback, with the certificates in ``certificates/`` (all of the authority in there).
 
 ``server`` is for localhost and 127.0.0.1, ``elsewhere`` for another name, ``expired`` and ``early`` are what they
-say; ``stranger`` is an authority that has issued none of them.
+say; ``stranger`` is an authority that has issued none of them. Signed by themselves are ``many`` (seventeen names,
+::1 among them), ``address_as_name`` (127.0.0.1, but as a host name), ``odd`` (a host name in Latin-1, against the
+rules) and ``unnamed`` (a common name only, with a colour and a turn of the writing direction in it).
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from plugin.smtp.stream import SocketStream, Stream
+from plugin.smtp.tls import Tls, TlsStream
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.emulator import Emulator
 
@@ -24,6 +28,7 @@ CERTIFICATES = Path(__file__).parent / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
 STRANGER = str(CERTIFICATES / "stranger.pem")
 WAIT_S = 10.0
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 def server_context(
@@ -173,3 +178,119 @@ class Chips:
 
 def connect_by_host(port: int) -> Stream:
     return SocketStream.connect("127.0.0.1", port, timeout_s=WAIT_S)
+
+
+def narrow_connection(port: int) -> socket.socket:
+    """Connect with buffers in the kernel that hold only a few KiB."""
+    connection = socket.socket()
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+    connection.settimeout(WAIT_S)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+COMMANDS: Final = 100
+COMMAND: Final = b"NOOP " + b"x" * 3993 + b"\r\n"
+
+
+def reply_to(number: int) -> bytes:
+    return b"250 %03d " % number + b"y" * 500 + b"\r\n"
+
+
+def answer_each(connection: socket.socket) -> None:
+    """Read the next command only once the reply to the last one is on its way, as servers do (RFC 2920 §3.2)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with connection.makefile("rb") as lines:
+        for number in range(COMMANDS):
+            assert lines.readline() == COMMAND
+            connection.sendall(reply_to(number))
+        lines.readline()
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def trusting(name: str = "localhost") -> Tls:
+    return Tls(name, ca_file=AUTHORITY)
+
+
+def secured(tls: Tls, stream: Stream) -> TlsStream:
+    return tls.handshake(stream, timeout_s=WAIT_S)
+
+
+def read_all(stream: Stream) -> bytes:
+    received = b""
+    while chunk := stream.receive(1000, timeout_s=WAIT_S):
+        assert len(chunk) <= 1000
+        received += chunk
+    return received
+
+
+def heard_once(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def heard_twice(connection: socket.socket) -> None:
+    connection.recv(10_000)
+    connection.recv(1)
+
+
+def echo(connection: ssl.SSLSocket) -> None:
+    while (data := connection.recv(100_000)) not in (b"", b"end"):
+        connection.sendall(data)
+    connection.unwrap()
+
+
+class MemoryServer:
+    """A Stream with a TLS server at its other end, in memory: nothing moves by itself, so nothing depends on time.
+
+    ``sent`` has each ``send_all`` of the client. What the server says comes back as octets for ``deliver``.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.sent: list[bytes] = []
+        self.received_bytes = 0
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._engine = (context or server_context()).wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._shaken = False
+        self._arrived = bytearray()
+
+    def send_all(self, data: bytes, *, timeout_s: float) -> None:
+        assert timeout_s > 0
+        self.sent.append(data)
+        self._incoming.write(data)
+        if not self._shaken:
+            with suppress(ssl.SSLWantReadError):
+                self._engine.do_handshake()
+                self._shaken = True
+            self.deliver(self._outgoing.read())
+
+    def receive(self, max_bytes: int, *, timeout_s: float) -> bytes:
+        if not self._arrived:
+            raise TimeoutError
+        data = bytes(self._arrived[:max_bytes])
+        del self._arrived[:max_bytes]
+        self.received_bytes += len(data)
+        return data
+
+    def close(self, *, timeout_s: float = 1.0) -> None:
+        pass
+
+    def says(self, data: bytes) -> bytes:
+        self._engine.write(data)
+        return self._outgoing.read()
+
+    def farewell(self) -> bytes:
+        with suppress(ssl.SSLWantReadError):
+            self._engine.unwrap()
+        return self._outgoing.read()
+
+    def hears(self) -> bytes:
+        return self._engine.read(100_000)
+
+    def deliver(self, octets: bytes) -> None:
+        self._arrived += octets
