@@ -8,7 +8,8 @@ TCP's own acknowledgements are not imitated.
 Requests (see ``benchmarks.child``):
 
 * ``{"open": {"host", "port", "delay_s"}}`` -> ``{"port"}``: a new way to a server, by that port on 127.0.0.1;
-* ``{"seen": port}`` -> ``{"connections", "round_trips"}``: connections so far, and round trips of the latest one.
+* ``{"seen": port}`` -> ``{"connections", "round_trips"}``: connections so far, and round trips of the latest one;
+* ``{"close": port}`` -> ``{}``: no new connections on this way.
 """
 
 from __future__ import annotations
@@ -167,21 +168,31 @@ class DelayProxy:
 
     def __init__(self) -> None:
         self._ways: dict[int, _Way] = {}
-        self._servers: list[asyncio.Server] = []
+        self._listeners: dict[int, asyncio.Server] = {}
+        self._joined: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer a request; the module's docstring tells which."""
         if "open" in request:
             way = _Way(**request["open"])
-            server = await asyncio.start_server(
-                lambda reader, writer: _join(way, reader, writer), LOOPBACK, 0, limit=CHUNK_BYTES
+            listener = await asyncio.start_server(
+                lambda reader, writer: self._accept(way, reader, writer), LOOPBACK, 0, limit=CHUNK_BYTES
             )
-            port: int = server.sockets[0].getsockname()[1]
-            self._servers.append(server)
-            self._ways[port] = way
+            port: int = listener.sockets[0].getsockname()[1]
+            self._listeners[port], self._ways[port] = listener, way
             return {"port": port}
+        if "close" in request:
+            self._listeners.pop(request["close"]).close()
+            del self._ways[request["close"]]
+            return {}
         way = self._ways[request["seen"]]
         return {"connections": way.connections, "round_trips": way.round_trips.client}
+
+    def _accept(self, way: _Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: what asyncio makes of a coroutine here complains when it is cancelled at the end.
+        task = asyncio.create_task(_join(way, reader, writer))
+        self._joined.add(task)
+        task.add_done_callback(self._joined.discard)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -30,6 +30,7 @@ PAGE: Final = ROOT / "docs" / "performance.md"
 DELAYS_MS: Final = (0.0, 20.0, 100.0)
 QUICK_DELAYS_MS: Final = (0.0, 20.0)
 FULL: Final = {"firsts": 5, "nexts": 10, "burst": 200}
+FAULTS: Final = (MailLostError, ChildError, OSError, smtplib.SMTPException, aiosmtplib.SMTPException)
 QUICK: Final = {"firsts": 1, "nexts": 3, "burst": 5}
 
 
@@ -111,8 +112,12 @@ def measure(options: argparse.Namespace, amounts: Amounts) -> tuple[list[Figure]
         for server in servers:
             for delay_ms in delays_ms:
                 for client in CLIENTS:
-                    status.update(f"{server.name}, {delay_ms:g} ms, {client}")
-                    figures += measurement.figures(server, delay_ms / 1000, client)
+                    where = f"{server.name}, {delay_ms:g} ms, {client}"
+                    status.update(where)
+                    try:
+                        figures += measurement.figures(server, delay_ms / 1000, client)
+                    except FAULTS as error:
+                        raise MailLostError(f"{where}: {error}") from error
         return figures, measurement.mails
 
 
@@ -125,14 +130,7 @@ def main() -> int:
         figures, mails = measure(options, amounts)
         if options.write_docs is not None:
             write_docs(options.write_docs, markdown(figures, told))
-    except (
-        MailLostError,
-        ChildError,
-        OSError,
-        ValueError,
-        smtplib.SMTPException,
-        aiosmtplib.SMTPException,
-    ) as error:
+    except (*FAULTS, ValueError) as error:
         print(f"no figures: {error}", file=sys.stderr)
         return 1
     if options.json:

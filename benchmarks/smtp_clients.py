@@ -190,7 +190,7 @@ BASELINE: Final = CLIENTS[0]
 
 
 class Clients:
-    """Makes clients by their name; has the chip that Hardwire's share, one at a time. A context manager."""
+    """Makes clients by their name; has the chip that Hardwire's share, one at a time."""
 
     def __init__(self) -> None:
         addressing = Addressing(

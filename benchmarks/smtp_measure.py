@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
@@ -158,8 +158,12 @@ class Measurement:
         way = _Way(mailer, access, self._proxy)
         try:
             yield way
-        finally:
-            mailer.close()
+        except BaseException:
+            with suppress(Exception):  # the first trouble is the one to tell
+                mailer.close()
+            raise
+        mailer.close()
+        self._proxy.ask(close=access.port)
         self._check(server, way.sent, auth, tls)
         self.mails[server.name] = self.mails.get(server.name, 0) + len(way.sent)
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.smtp_clients import CLIENTS
+from benchmarks.smtp_clients import BASELINE, CLIENTS
 from benchmarks.smtp_measure import BURST, CASES, Amounts, Figure, times_as_fast
 
 BEGIN: Final = "<!-- benchmarks/smtp.py writes from here -->"
 END: Final = "<!-- to here -->"
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
-WIDTH_CHARS: Final = 130
+WIDTH_CHARS: Final = 150
 """Where the output is no terminal, which would have a width."""
 
 
@@ -41,20 +41,20 @@ def sentence(told: Mapping[str, Any]) -> str:
     """Return the conditions in words."""
     return (
         f"{told['python']}, {told['system']}, {told['cores']} cores, aiosmtplib {told['aiosmtplib']}; "
-        f"medians of {told['first_mails']} first mails and {told['next_mails']} next mails, "
-        f"bursts of {told['burst_mails']} mails, runs: {told['runs']}"
+        f"first mails: {told['first_mails']}, next mails: {told['next_mails']}, "
+        f"mails in a burst: {told['burst_mails']}, runs: {told['runs']}; medians"
     )
 
 
 def cell(figure: Figure, figures: Sequence[Figure]) -> str:
-    """Return a figure as it stands in a table."""
-    ratio = f"{TIMES}{times_as_fast(figure, figures):.1f}"
+    """Return a figure as it stands in a table; what the others are compared with has no ratio."""
+    ratio = "" if figure.client == BASELINE else f" {TIMES}{times_as_fast(figure, figures):.1f}"
     if figure.case == BURST:
-        return f"{1 / figure.seconds:.1f}/s {ratio}"
+        return f"{1 / figure.seconds:.1f}/s{ratio}"
     milliseconds = figure.seconds * 1000
     time = f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
     trips = "" if figure.round_trips is None else f" {figure.round_trips:.1f} RTT"
-    return f"{time}{trips} ({figure.flights}) {ratio}"
+    return f"{time}{trips} ({figure.flights}){ratio}"
 
 
 def rows(figures: Sequence[Figure]) -> Iterator[tuple[str, ...]]:
@@ -88,7 +88,7 @@ def show(figures: Sequence[Figure], told: Mapping[str, Any]) -> None:
             table.add_row(*row)
         console.print(table)
     console.print(
-        f"(n): round trips counted, {TIMES}n: times as fast as {CLIENTS[0]}. {sentence(told)}.", soft_wrap=True
+        f"(n): round trips counted, {TIMES}n: times as fast as {BASELINE}. {sentence(told)}.", soft_wrap=True
     )
 
 

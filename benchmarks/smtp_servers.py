@@ -76,7 +76,7 @@ def _address(text: str) -> Address:
 
 
 class BuiltInServers:
-    """The sink in a process of its own; a context manager."""
+    """The moods of ``sink``, a running ``benchmarks.smtp_sink``, each as a server."""
 
     def __init__(self, names: Sequence[str], sink: Child) -> None:
         self._sink = sink

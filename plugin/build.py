@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,6 +23,8 @@ from plugin.outbox import Keep, Outbox
 from plugin.relay import Relay, Relays, Standings
 from plugin.route import Route, Routing
 from plugin.smtp.client import Settings
+from plugin.smtp.dsn import Notify
+from plugin.token import TokenCommand, TokenFile, TokenSource
 from plugin.uplink import Uplink, resolve_by_host, resolve_literal
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.bus import Bus, ExchangeOnly
@@ -31,6 +33,12 @@ from plugin.w5100.emulator import Emulator
 # What the chip is told when it shares the host's network: the emulator's octets travel through the host's own
 # sockets, so these steer nothing; a foreign bus on loopback finds every peer "in its own network".
 _HOST_NETWORK: Final = ipaddress.IPv4Interface("127.0.0.1/8")
+_NOTIFY: Final[Mapping[str, Notify]] = {
+    "never": "NEVER",
+    "success": "SUCCESS",
+    "failure": "FAILURE",
+    "delay": "DELAY",
+}
 _NOWHERE: Final = ("192.0.2.1", 9)  # TEST-NET-1, RFC 5737: asked for a route to, never sent to
 
 
@@ -112,32 +120,57 @@ def standings_of(config: Config) -> Standings:
     return Standings([f"{one.host}:{one.port}" for one in config.relays])
 
 
-def relays_of(
-    config: Config,
-    uplink: Uplink,
-    observe: Callable[[str], None] | None = None,
-    standings: Standings | None = None,
-) -> Relays:
-    """Return the relays in their order, for one lane; ``standings`` is what the lanes know together."""
-    relays = [
+def settings_of(config: Config, relay: RelayConfig) -> Settings:
+    """Return how ``relay`` wants to be spoken to."""
+    return Settings(
+        host=relay.host,
+        helo_name=helo_name_of(config, relay),
+        security=relay.security,
+        ca_file=str(relay.ca_file) if relay.ca_file else None,
+        verify=relay.verify,
+        server_name=relay.server_name,
+        greeting=relay.greeting,
+        auth=relay.auth,
+        username=relay.username,
+        password=relay.password.get_secret_value() if relay.password else None,
+        token=_token_of(relay),
+        mechanisms=relay.mechanisms,
+        eager=relay.eager,
+        dsn=tuple(_NOTIFY[one] for one in relay.dsn),
+        idle_s=relay.idle_timeout_s,
+    )
+
+
+def _token_of(relay: RelayConfig) -> TokenSource | None:
+    if relay.token_file is not None:
+        return TokenFile(relay.token_file)
+    if relay.token_command is not None:
+        return TokenCommand(
+            relay.token_command, timeout_s=relay.token_timeout_s, lifetime_s=relay.token_lifetime_s
+        )
+    return None
+
+
+def relays_of(config: Config) -> tuple[Relay, ...]:
+    """Return the relays in their order, for all lanes: these share the tokens."""
+    return tuple(
         Relay(
             host=one.host,
             port=one.port,
             connect_timeout_s=one.connect_timeout_s,
-            settings=Settings(
-                host=one.host,
-                helo_name=helo_name_of(config, one),
-                security=one.security,
-                ca_file=str(one.ca_file) if one.ca_file else None,
-                verify=one.verify,
-                greeting=one.greeting,
-                auth=one.auth,
-                username=one.username,
-                password=one.password.get_secret_value() if one.password else None,
-            ),
+            settings=settings_of(config, one),
         )
         for one in config.relays
-    ]
+    )
+
+
+def lane_of(
+    relays: Sequence[Relay],
+    uplink: Uplink,
+    observe: Callable[[str], None] | None = None,
+    standings: Standings | None = None,
+) -> Relays:
+    """Return what delivers over one lane; ``standings`` is what the lanes know together."""
     return Relays(relays, uplink.connect, now=_now, observe=observe, standings=standings)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from plugin.build import composer_of, mqtt_settings_of, relays_of, uplink_of
+from plugin.build import composer_of, lane_of, mqtt_settings_of, relays_of, uplink_of
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.service import Crew
@@ -149,7 +149,7 @@ def _chip_and_relays(config: Config) -> Iterator[Finding]:
         uplink.bring_up()
         yield Finding(what=what, ok=True, text=f"a W5100 answers on {config.chip.bus}")
         what = "relays"
-        for relay, problem, how in relays_of(config, uplink).greet():
+        for relay, problem, how in lane_of(relays_of(config), uplink).greet():
             yield Finding(what=f"relay {relay}", ok=problem is None, text=_remedied(problem) if problem else how)
     except Exception as error:  # noqa: BLE001 - a foreign bus raises whatever it likes
         yield Finding(what=what, ok=False, text=str(error) or type(error).__name__)

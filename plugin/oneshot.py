@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from plugin import __version__
 from plugin.alert import Alert, Malformed, Message
-from plugin.build import bridge_of, composer_of, relays_of, routing_of, uplink_of
+from plugin.build import bridge_of, composer_of, lane_of, relays_of, routing_of, uplink_of
 from plugin.compose import Composer, TemplateFailed
 from plugin.config import Config
 from plugin.outbox import Outbox
@@ -74,7 +74,7 @@ def send_once(config: Config, mail: ByHand, *, dialogue: Callable[[str], None] |
             try:
                 bridge = bridge_of(config, outbox, mail.routes)
                 bridge.accept([_message(config, payload)])
-                relays = relays_of(config, uplink, dialogue)
+                relays = lane_of(relays_of(config), uplink, dialogue)
                 try:
                     bridge.carry(relays.deliver)
                 finally:

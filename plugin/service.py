@@ -21,7 +21,16 @@ from typing import Any, Final, TypeVar
 from plugin import __version__
 from plugin.alert import Attempt, Letter, Message, timestamp
 from plugin.bridge import Bridge
-from plugin.build import bridge_of, mqtt_settings_of, outbox_of, relays_of, routes_of, standings_of, uplink_of
+from plugin.build import (
+    bridge_of,
+    lane_of,
+    mqtt_settings_of,
+    outbox_of,
+    relays_of,
+    routes_of,
+    standings_of,
+    uplink_of,
+)
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.outbox import OutboxError
@@ -150,8 +159,9 @@ class Service:
         self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
         self._uplink = uplink_of(config, watch.status)
         self._standings = standings_of(config)
+        relays = relays_of(config)
         self._lanes = [
-            relays_of(config, self._uplink, watch.dialogue, self._standings) for _ in range(config.chip.lanes)
+            lane_of(relays, self._uplink, watch.dialogue, self._standings) for _ in range(config.chip.lanes)
         ]
         self._mqtt = Mqtt(
             mqtt_settings_of(config),

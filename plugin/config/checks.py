@@ -232,7 +232,7 @@ def _check_eager(relay: Data, path: KeyPath) -> Iterator[Finding]:
     elif relay.get("greeting") == "helo":
         yield Finding(path, "needs EHLO, which helo never says: write greeting: auto, or eager: false")
     elif _security(relay) == "none":
-        text = "sends password and mail in clear text before the relay has said that it is who it should be"
+        text = "sends password and mail in clear text, and does not wait until the relay has taken the login"
         yield Finding(path, text, warning=True)
 
 

@@ -130,7 +130,7 @@ def _a_labels(name: str) -> str:
     """Return an international name as DNS and certificates have it (RFC 5891), mapped as in browsers (UTS 46)."""
     try:
         return idna.encode(name, uts46=True).decode("ascii")
-    except idna.IDNAError:
+    except UnicodeError:
         raise ValueError("cannot be a name in DNS: write its xn-- form, if it has one") from None
 
 

@@ -46,8 +46,8 @@ class Sender:
         """Copy into the ring and SEND until all of ``view`` is transmitted.
 
         The chip has one SEND at a time, [Sn_TX_RD, Sn_TX_WR). What is copied behind Sn_TX_WR meanwhile does not
-        touch it; so long data go by half a ring, the one half being copied while the other is under way. Where a
-        SEND is done by the time it is taken there is nothing to copy meanwhile, and all the room goes into the next.
+        touch it; so long data go by half a ring, the one half being copied while the other is under way. Where
+        SEND_OK stands as soon as SEND is taken, nothing is gained by that, and the next SEND has all the room.
         """
         hw, size = self._hw, self._hw.tx.size_bytes
         short = len(view) <= size
@@ -84,7 +84,7 @@ class Sender:
                     self._note_sent()  # read_on looks too
 
     def _send(self, count: int, accesses: list[Access], *, room: bool) -> None:
-        """SEND ``count`` octets behind Sn_TX_WR, the last of which ``accesses`` copy; with ``room`` see what is free."""
+        """SEND the next ``count`` octets, the last of which ``accesses`` copy; with ``room`` see what is free."""
         hw = self._hw
         self._tx_wr = advance(self._tx_wr, count)
         self._running = count

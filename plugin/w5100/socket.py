@@ -1,7 +1,8 @@
 """One TCP connection on one hardware socket: connect, send all, receive, close, each under a deadline.
 
 It has the shape of a mail client's Stream without knowing it. What Sn_SR and Sn_IR mean is decided by pure
-functions (``verdict.py``); this module carries it out. Words and values: W5100 datasheet, chapter 4.
+functions (``verdict.py``); this module opens and closes, ``sending.py`` and ``receiving.py`` do what lies between.
+Words and values: W5100 datasheet, chapter 4.
 """
 
 from __future__ import annotations
@@ -156,7 +157,10 @@ class TcpSocket:
 
     @property
     def window_bytes(self) -> int:
-        """So many octets the peer can send before it is held up because nobody reads: the size of the RX ring."""
+        """So many octets the peer can send before it is held up because nobody reads: the size of the RX ring.
+
+        Up to an eighth of it may hold what was read and is yet to be freed; a send that waits frees that too.
+        """
         return self._hw.rx.size_bytes
 
     def send_all(self, data: bytes, *, timeout_s: float) -> None:

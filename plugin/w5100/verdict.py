@@ -61,8 +61,8 @@ def portion(*, left: int, room: int, staged: int, ring_bytes: int, most: int) ->
     """Return how many octets to copy into the TX ring now.
 
     ``left``: octets not copied yet; ``staged``: copied and not SENT; ``room``: free octets behind ``staged``, at
-    least; ``most``: octets that one SEND should have at most. A trickle is not worth a SEND: unless it is all that is
-    wanted, room of less than a quarter of the ring is left to grow.
+    least; ``most``: octets that one SEND should have at most. A trickle is not worth a SEND: room of less than a
+    quarter of the ring is left to grow, unless it takes all that is wanted.
     """
     wanted = min(left, most - staged)
     count = min(wanted, room)

@@ -174,6 +174,12 @@ def test_many_recipients_are_folded_and_all_there() -> None:
     assert max(map(len, sealed.content.split(b"\r\n"))) <= 78
 
 
+def test_an_address_too_long_for_a_line_begins_on_the_line_of_its_field() -> None:
+    longest = "x" * 64 + "@" + ".".join(["y" * 63] * 2 + ["z" * 61])
+    content = seal(alert(), way=directions(to=(longest, "alice@example.net"))).content
+    assert f"\r\nTo: {longest},\r\n alice@example.net\r\n".encode() in content
+
+
 def test_blind_recipients_alone_are_not_named() -> None:
     sealed = seal(alert(), way=directions(to=(), bcc=("dave@example.net",)))
     assert read(sealed)["To"] == "undisclosed-recipients:;"

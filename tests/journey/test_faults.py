@@ -53,7 +53,7 @@ def journey(tmp_path: Path, server: MailServer) -> Iterator[Journey]:
 @pytest.fixture(autouse=True)
 def quiet_and_quick(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.CRITICAL)  # hundreds of failures on order
-    monkeypatch.setattr("plugin.smtp.client.LAST_WORDS_S", PATIENCE_S)
+    monkeypatch.setattr("plugin.smtp.connection.LAST_WORDS_S", PATIENCE_S)
 
 
 # Each kind: the fault that begins at exchange n; and every how many exchanges, for what has to be waited out.
@@ -167,14 +167,21 @@ def test_a_send_that_is_never_done(journey: Journey, server: MailServer) -> None
 def test_a_large_mail_with_faults_all_along(journey: Journey, server: MailServer) -> None:
     """Many rings of content: a fault in the middle must not leave a mail that is cut off or mixed up."""
     text = "\n".join(f"line {n} of a long report" for n in range(2500))
+    journey.accept("unharmed", text)
+    journey.carry_to_the_end()  # brings the chip up
+    journey.accept("counted", text)
+    before = journey.bus.exchanges
+    journey.carry_to_the_end()
+    exchanges = journey.bus.exchanges - before
+    journey.outcomes()
     journey.accept("large", text)
     mails_before = len(server.mails)
     faults = (
-        ExchangeError(first_exchange=60),
-        StuckBus(first_exchange=60, exchanges=2, chip_hears=True),
-        ChipReset(first_exchange=70),
-        FlippedBit(first_exchange=45, octet=1, bit=0),
-        UnansweredSend(first_exchange=50),
+        ExchangeError(first_exchange=exchanges * 7 // 10),
+        StuckBus(first_exchange=exchanges * 7 // 10, exchanges=2, chip_hears=True),
+        ChipReset(first_exchange=exchanges * 8 // 10),
+        FlippedBit(first_exchange=exchanges // 2, octet=1, bit=0),
+        UnansweredSend(first_exchange=exchanges * 6 // 10),
     )
     for fault in faults:
         journey.emulator.inject(fault)

@@ -206,7 +206,7 @@ def test_a_thread_that_dies_ends_the_process_with_a_reason(
     any_broker: AnyBroker, automation: Automation, mail: MailServer, tmp_path: Path, method: str
 ) -> None:
     config = configured(tmp_path, any_broker, mail.port)
-    prelude = f"import plugin.bridge\nplugin.bridge.Bridge.{method} = lambda *_: 1 / 0"
+    prelude = f"import plugin.bridge\nplugin.bridge.Bridge.{method} = lambda *_, **__: 1 / 0"
     # Before the first alert of all a session is needed, or nobody would keep it.
     with Process(config) as process:
         process.wait_connected()

@@ -241,6 +241,7 @@ def test_no_mailboxes(text: str, word: str) -> None:
         ("jürgen@*", "ju\u0308rgen@example.net", True),
         ("ju\u0308*@example.net", "jürgen@example.net", True),
         ("JÜRGEN@*", "jürgen@example.net", True),
+        ("jürgen@*", "JÜRGEN@example.net", True),
         ("j?rgen@*", "jürgen@example.net", True),
         ("s@example.net", "\u017f@example.net", False),  # long s is another letter, unlike re.IGNORECASE
         ("gross@example.net", "groß@example.net", False),
@@ -269,8 +270,8 @@ def test_patterns(pattern: str, address: str, expected: bool) -> None:
         ("<*@*>", "blanks"),
         ("ä\u3000*@*", "blanks"),
         ("ä\u202e*@*", "cannot be seen"),
-        ("*@bü*.example", "xn-- form"),
-        ("*@b?cher-ä.example", "xn-- form"),
+        ("*@bü*.example", "wildcard beside"),
+        ("*@b?cher-ä.example", "wildcard beside"),
         ("*@☃.example", "xn-- form"),
     ],
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from tests.servers.letters import ABROAD, ALERTS, FULL, GREYLISTED, NOBODY, OPS, POLICY, TOO_LARGE, TRICKY
+from tests.servers.tokens import EXIM_BAD, EXIM_GOOD, EXPIRED, GOOD
 
 ACCEPTED: Final = "content 2"
 TLS: Final = "TLSv1.3"
@@ -23,11 +24,6 @@ HELO: Final = {"greeting": "helo"}
 
 Edit = tuple[re.Pattern[bytes], bytes]
 WITHOUT_SIZE: Final[Edit] = (re.compile(rb"^(250[ -])SIZE.*"), rb"\1XSIZE\r")
-
-
-def only(mechanism: str) -> Edit:
-    """Return the edit that leaves ``mechanism`` as the only one that the server offers."""
-    return re.compile(rb"^(250[ -]AUTH) .*"), rb"\1 " + mechanism.encode("ascii") + b"\r"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +93,16 @@ PARTICULAR: Final[Mapping[str, Mapping[str, str]]] = {  # about their recipients
     "OPENSMTPD_PLAIN": {NOBODY: "rcpt 5", ABROAD: "rcpt 5"},
     "AIOSMTPD_PLAIN": {NOBODY: "rcpt 5", GREYLISTED: "rcpt 4", ABROAD: "rcpt 5"},
 }
-MECHANISMS: Final[Mapping[str, Mapping[str, Any]]] = {"PLAIN": LOGIN, "LOGIN": LOGIN}
-"""With what a mechanism logs in."""
+_TOKEN: Final = {"auth": "required", "username": "alice"}
+MECHANISMS: Final[Sequence[tuple[str, tuple[str, ...], Mapping[str, Any], Mapping[str, Any]]]] = (
+    # Which ports take it, with what it logs in, and with what it cannot.
+    ("PLAIN", AUTH_IN_CLEAR, LOGIN, WRONG),
+    ("LOGIN", AUTH_IN_CLEAR, LOGIN, WRONG),
+    ("CRAM-MD5", ("POSTFIX_PLAIN", "POSTFIX_STRICT", "EXIM_PLAIN", "EXIM_NOPIPE"), LOGIN, WRONG),
+    ("XOAUTH2", ("POSTFIX_PLAIN", "POSTFIX_STRICT"), {**_TOKEN, "token": GOOD}, {**_TOKEN, "token": EXPIRED}),
+    ("XOAUTH2", ("EXIM_PLAIN", "EXIM_NOPIPE"), {**_TOKEN, "token": EXIM_GOOD}, {**_TOKEN, "token": EXIM_BAD}),
+    ("OAUTHBEARER", ("POSTFIX_PLAIN", "POSTFIX_STRICT"), {**_TOKEN, "token": GOOD}, {**_TOKEN, "token": EXPIRED}),
+)
 
 
 def _hello() -> list[Row]:
@@ -130,29 +134,29 @@ def _auth() -> list[Row]:
         Row(
             port=port,
             name=f"AUTH {mechanism}",
-            settings=settings,
-            edit=only(mechanism),
+            settings={**good, "mechanisms": (mechanism,)},
             authenticated=True,
             says=f"C: AUTH {mechanism}",
         )
-        for port in AUTH_IN_CLEAR
-        for mechanism, settings in MECHANISMS.items()
-    ]
-    rows += [
-        Row(port=port, name="AUTH, to a foreign domain", settings=LOGIN, to=(ABROAD,), authenticated=True)
-        for port in ("POSTFIX_PLAIN", "EXIM_PLAIN")
+        for mechanism, ports, good, _ in MECHANISMS
+        for port in ports
     ]
     rows += [
         Row(
             port=port,
-            name=f"wrong password, {mechanism}",
-            settings=settings | {"password": WRONG["password"]},
-            edit=only(mechanism),
+            name=f"AUTH {mechanism} refused",
+            settings={**bad, "mechanisms": (mechanism,)},
             end="auth 5",
             relay_refused=True,
+            says=f"C: AUTH {mechanism}",
         )
-        for port in ("POSTFIX_PLAIN", "EXIM_PLAIN", "AIOSMTPD_PLAIN")
-        for mechanism, settings in MECHANISMS.items()
+        for mechanism, ports, _, bad in MECHANISMS
+        for port in ports
+        if port.endswith("_PLAIN")
+    ]
+    rows += [
+        Row(port=port, name="AUTH, to a foreign domain", settings=LOGIN, to=(ABROAD,), authenticated=True)
+        for port in ("POSTFIX_PLAIN", "EXIM_PLAIN")
     ]
     rows += [
         Row(port=port, name="wrong password, AUTH preferred", settings=WRONG | PREFERRED, greeting="HELO")

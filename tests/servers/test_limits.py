@@ -13,7 +13,7 @@ from tests.servers.letters import ALERTS, NOBODY, letter, token_of
 from tests.servers.mailboxes import Mailbox
 from tests.servers.matrix import ACCEPTED, TWO_CONNECTIONS, TWO_SECONDS
 from tests.servers.rig import Rig
-from tests.servers.test_matrix import end_of
+from tests.servers.test_matrix import end_of, in_order
 
 
 def hear(connection: socket.socket, code: bytes) -> None:
@@ -29,7 +29,7 @@ def hear(connection: socket.socket, code: bytes) -> None:
 def test_letters_a_minute(new_client: NewClient, mailboxes: Mapping[str, Mailbox]) -> None:
     """Five a minute: of twelve at least two are put off, even if a new minute begins between them."""
     letters = [letter(body=b"short\r\n") for _ in range(12)]
-    deliveries = list(new_client("POSTFIX_LIMITS", {}, timeouts={}).deliver(letters))
+    deliveries = in_order(letters, new_client("POSTFIX_LIMITS", {}, timeouts={}).deliver(letters))
     transcript = "\n".join(line for one in deliveries for line in one.transcript)
     ends = [end_of(one) for one in deliveries]
     assert set(ends) <= {ACCEPTED, "mail 4"}, transcript
@@ -44,7 +44,7 @@ def test_letters_a_minute(new_client: NewClient, mailboxes: Mapping[str, Mailbox
 def test_letters_a_connection(new_client: NewClient, mailboxes: Mapping[str, Mailbox]) -> None:
     """Three a connection, then 421: the letter that meets it goes over a new one, and is sent once."""
     letters = [letter() for _ in range(8)]
-    deliveries = list(new_client("EXIM_LIMITS", {}, timeouts={}).deliver(letters))
+    deliveries = in_order(letters, new_client("EXIM_LIMITS", {}, timeouts={}).deliver(letters))
     transcript = "\n".join(line for one in deliveries for line in one.transcript)
     assert [end_of(one) for one in deliveries] == [ACCEPTED] * 8, transcript
     assert transcript.count("= connected") == 3, transcript
@@ -59,7 +59,7 @@ def test_connections_at_once(port: str, rig: Rig, new_client: NewClient, mailbox
     with ExitStack() as held:
         for _ in range(2):
             hear(held.enter_context(socket.create_connection((HOST, rig.port(port)), PATIENCE_S)), b"\r\n")
-        deliveries = list(new_client(port, {}, timeouts={}).deliver(letters))
+        deliveries = in_order(letters, new_client(port, {}, timeouts={}).deliver(letters))
     for sent, one in zip(letters, deliveries, strict=True):
         assert (end_of(one), one.relay_refused, one.greeting) == ("greeting 4", True, None), one.transcript
         assert one.reply is not None
@@ -90,7 +90,7 @@ def test_a_connection_that_was_ended_meanwhile(
 def test_errors_a_connection(new_client: NewClient, mailboxes: Mapping[str, Mailbox]) -> None:
     """Three errors, then 421, unasked: the good letters behind them go over a new connection."""
     letters = [letter(to=(to,)) for to in (NOBODY, NOBODY, NOBODY, ALERTS, ALERTS)]
-    deliveries = list(new_client("POSTFIX_QUICK", {}, timeouts={}).deliver(letters))
+    deliveries = in_order(letters, new_client("POSTFIX_QUICK", {}, timeouts={}).deliver(letters))
     transcript = "\n".join(line for one in deliveries for line in one.transcript)
     assert [end_of(one) for one in deliveries] == ["rcpt 5"] * 3 + [ACCEPTED] * 2, transcript
     assert transcript.count("= connected") == 2, transcript

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
-from plugin.smtp import Delivery, Fault, RecipientResult, Reply
+from plugin.smtp import Delivery, Envelope, Fault, RecipientResult, Reply
 from tests.servers.conftest import NewClient
 from tests.servers.letters import letter, token_of
 from tests.servers.mailboxes import Mailbox
@@ -16,6 +16,14 @@ from tests.servers.rig import Rig
 
 def test_no_port_is_left_out(rig: Rig) -> None:
     assert rig.ports == COVERED
+
+
+def in_order(letters: Sequence[Envelope], deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Return what became of each letter, in the order of ``letters``; each has exactly one fate."""
+    fates = list(deliveries)
+    found = [one for sent in letters for one in fates if one.envelope is sent]
+    assert len(found) == len(fates) == len(letters), [one.transcript for one in fates]
+    return found
 
 
 def end_of(one: Delivery | RecipientResult) -> str:
@@ -28,7 +36,7 @@ def end_of(one: Delivery | RecipientResult) -> str:
 def test_mood(row: Row, new_client: NewClient, mailboxes: Mapping[str, Mailbox]) -> None:
     letters = [letter(to=row.to, body=row.body, sender=row.sender) for _ in range(row.letters)]
     client = new_client(row.port, row.settings, timeouts=row.timeouts, edit=row.edit)
-    deliveries = list(client.deliver(letters))
+    deliveries = in_order(letters, client.deliver(letters))
 
     transcript = "\n".join(line for one in deliveries for line in one.transcript)
     end = end_of(deliveries[0]) if end_of(deliveries[0]) == row.grouped else row.end

@@ -187,11 +187,11 @@ def test_the_error_of_a_token_is_closed_and_told(mechanism: str, closing: str) -
 
 
 @pytest.mark.parametrize(("mechanism", "closing"), [("XOAUTH2", ""), ("OAUTHBEARER", "AQ==")])
-@pytest.mark.parametrize("token", [TOKEN, "x" * 2000])
-def test_a_token_that_is_asked_for_is_told_once(mechanism: str, closing: str, token: str) -> None:
+@pytest.mark.parametrize(("token", "prompt"), [(TOKEN, ""), ("x" * 2000, ""), ("x" * 2000, "R28gYWhlYWQ=")])
+def test_a_token_that_is_asked_for_is_told(mechanism: str, closing: str, token: str, prompt: str) -> None:
     one = Login(Credentials(username="user@example.com", token=token))
     first = one.begin({mechanism})
-    whole = one.answer(asked("")).octets
+    whole = one.answer(asked(prompt)).octets
     assert f"auth=Bearer {token}\1".encode() in b64decode(whole)
     assert first is not None
     assert first.octets == (f"AUTH {mechanism}" if len(token) > 500 else f"AUTH {mechanism} {whole}")

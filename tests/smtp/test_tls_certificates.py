@@ -186,17 +186,17 @@ def test_a_resumed_session_tells_the_same() -> None:
     """Also without ``verify``: that the certificate is read must not make the next connection check it."""
     context, tls = server_context("expired"), Tls("localhost", verify=False)
     found: list[Secured] = []
-    for _ in range(2):
-        server = MemoryServer(context)
+    for context_now in (context, context, server_context("expired")):  # the third knows nothing of the session
+        server = MemoryServer(context_now)
         stream = secured(tls, server)
         found.append(stream.secured)
         server.deliver(server.says(b"x") + server.farewell())
         assert read_all(stream) == b"x"
         stream.close()
-    assert [one.resumed for one in found] == [False, True]
+    assert [one.resumed for one in found] == [False, True, False]
     assert [(one.subject, one.names, one.expires_at) for one in found] == [
         ("localhost", ("localhost", "127.0.0.1"), datetime(2021, 1, 1, tzinfo=UTC))
-    ] * 2
+    ] * 3
 
 
 def test_a_name_made_to_deceive_is_harmless() -> None:

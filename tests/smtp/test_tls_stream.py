@@ -228,7 +228,7 @@ def test_each_send_below_is_one_record(version: ssl.TLSVersion, octets: int) -> 
 
 
 class HalfTicket:
-    """An engine that has seen the first part of a ticket which spans two records: it writes nothing before the rest."""
+    """An engine that has seen the first part of a ticket in two records: it writes nothing before the rest."""
 
     def __init__(self, stream: TlsStream) -> None:
         self._engine, self._incoming = stream._engine, stream._incoming

@@ -219,9 +219,14 @@ class ScriptedChip:
 
     # --- the peer -----------------------------------------------------------------------------------------
 
+    def window(self, number: int = 0) -> int:
+        """Return how many octets the peer may send: what is free of the RX ring."""
+        return self.tx_size(number) - ((self.rx_wr[number] - self.get16(number, reg.Sn_RX_RD)) & 0xFFFF)
+
     def peer_sends(self, data: bytes, number: int = 0) -> None:
         base = self.tx_base(number) - reg.TX_BASE + reg.RX_BASE
         size = self.tx_size(number)
+        assert len(data) <= self.window(number), "the peer sends more than its window"
         for octet in data:
             self.memory[base + (self.rx_wr[number] & (size - 1))] = octet
             self.rx_wr[number] = (self.rx_wr[number] + 1) & 0xFFFF

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from plugin.w5100 import (
-    ChipTimeout,
-)
+from plugin.w5100 import ChipTimeout, TcpSocket
 from plugin.w5100 import registers as reg
 from plugin.w5100.registers import Command, Status
 from tests.w5100.scripted import (
@@ -116,6 +116,37 @@ def test_close_never_raises_and_releases_the_socket(bus: ScriptedChip, command: 
     again = chip.tcp_socket()
     again.connect(PEER, PORT, timeout_s=1)
     assert again.number == 0
+
+
+def sent_and_silent(bus: ScriptedChip, socket: TcpSocket) -> None:
+    """The peer never answers our FIN."""
+    bus.on[Command.DISCON] = lambda number: bus.status(Status.FIN_WAIT, number)
+
+
+def sent_and_unacknowledged(bus: ScriptedChip, socket: TcpSocket) -> None:
+    """The peer never acknowledges what was transmitted."""
+    bus.on[Command.SEND] = unacknowledged(bus)
+    socket.send_all(bytes(5000), timeout_s=1)
+
+
+def torn(bus: ScriptedChip, socket: TcpSocket) -> None:
+    """The last SEND never got its SEND_OK."""
+    bus.on[Command.SEND] = silently
+    with pytest.raises(ChipTimeout):
+        socket.send_all(b"QUIT\r\n", timeout_s=0.1)
+
+
+@pytest.mark.parametrize("trouble", [sent_and_silent, sent_and_unacknowledged, torn])
+@pytest.mark.parametrize("timeout_s", [0.0, 0.05, 3.0])
+def test_close_takes_its_time_and_no_more(
+    bus: ScriptedChip, trouble: Callable[[ScriptedChip, TcpSocket], None], timeout_s: float
+) -> None:
+    socket = connected(bus)
+    trouble(bus, socket)
+    before = bus.clock.now
+    socket.close(timeout_s=timeout_s)
+    assert bus.clock.now - before == pytest.approx(timeout_s, abs=0.001)
+    assert bus.commands[-1] == (0, Command.CLOSE)
 
 
 def test_close_survives_a_dead_bus_of_any_kind(bus: ScriptedChip) -> None:

@@ -15,6 +15,7 @@ from plugin.w5100.registers import Command, SocketInterrupt, Status
 from tests.w5100.scripted import (
     ScriptedChip,
     connected,
+    ready,
 )
 
 
@@ -64,17 +65,73 @@ def test_the_end_stays_the_end_when_the_peer_resets_after_it(bus: ScriptedChip) 
     assert socket.receive(100, timeout_s=1) == b""
 
 
-def test_recv_with_data_left_is_not_forgotten(bus: ScriptedChip) -> None:
-    def without_raising_it_again(number: int) -> None:
-        bus.do_recv(number)
-        bus.memory[0x0402] = 0
-
-    bus.on[Command.RECV] = without_raising_it_again
+def test_what_is_not_asked_for_yet_is_kept_and_costs_no_second_look(bus: ScriptedChip) -> None:
     socket = connected(bus)
     bus.peer_sends(b"abcdef")
+    assert socket.receive(2, timeout_s=5) == b"ab"
+    bus.forget_frames()
+    assert [socket.receive(2, timeout_s=5) for _ in range(2)] == [b"cd", b"ef"]
+    assert bus.exchanges == []
+
+
+@pytest.mark.parametrize(("size", "given"), [(1023, 0), (1024, 1), (8192, 1)])
+def test_recv_is_given_once_an_eighth_of_the_ring_is_read(bus: ScriptedChip, size: int, given: int) -> None:
+    socket = connected(bus)
+    bus.peer_sends(bytes(size))
+    assert socket.receive(8192, timeout_s=1) == bytes(size)
+    assert bus.commands.count((0, Command.RECV)) == given
+    bus.peer_sends(b"next")
+    assert socket.receive(8192, timeout_s=1) == b"next"
+
+
+def test_replies_that_were_never_released_are_not_read_again_after_a_rst(bus: ScriptedChip) -> None:
+    socket = connected(bus)
+    bus.peer_sends(b"220 ready\r\n")
+    assert socket.receive(100, timeout_s=1) == b"220 ready\r\n"
+    bus.peer_sends(b"421 no\r\n")
+    bus.peer_resets()
+    assert socket.receive(100, timeout_s=1) == b"421 no\r\n"
+    with pytest.raises(ConnectionLost):
+        socket.receive(100, timeout_s=1)
+
+
+def test_without_time_only_what_is_there_is_received(bus: ScriptedChip) -> None:
+    socket = connected(bus)
     bus.clock.slept.clear()
-    assert [socket.receive(2, timeout_s=5) for _ in range(3)] == [b"ab", b"cd", b"ef"]
-    assert sum(bus.clock.slept) < 0.01
+    bus.forget_frames()
+    with pytest.raises(SocketTimeout):
+        socket.receive(100, timeout_s=0)
+    assert bus.frames() == ["0f040300", "0f040200"]  # Sn_SR, Sn_IR: one look
+    bus.peer_sends(b"250 ok\r\n")
+    assert socket.receive(4, timeout_s=0) == b"250 "
+    bus.forget_frames()
+    assert socket.receive(100, timeout_s=0) == b"ok\r\n"
+    assert bus.exchanges == []
+    with pytest.raises(SocketTimeout):
+        socket.receive(100, timeout_s=0)
+    assert bus.clock.slept == []
+
+
+def test_without_time_the_end_and_a_rst_are_told_after_the_data(bus: ScriptedChip) -> None:
+    socket = connected(bus)
+    bus.peer_sends(b"221 bye\r\n")
+    bus.peer_ends()
+    assert socket.receive(100, timeout_s=0) == b"221 bye\r\n"
+    assert socket.receive(100, timeout_s=0) == b""
+    socket.close()
+    bus.clock.slept.clear()
+    socket = connected(bus)
+    bus.peer_sends(b"421 no\r\n")
+    bus.peer_resets()
+    assert socket.receive(100, timeout_s=0) == b"421 no\r\n"
+    with pytest.raises(ConnectionLost, match="reset by the peer"):
+        socket.receive(100, timeout_s=0)
+
+
+@pytest.mark.parametrize(("lanes", "windows"), [(1, [8192]), (2, [4096, 4096]), (3, [4096, 2048, 2048])])
+def test_the_window_is_the_rx_ring(bus: ScriptedChip, lanes: int, windows: list[int]) -> None:
+    chip = ready(bus, lanes)
+    assert [chip.tcp_socket().window_bytes for _ in range(lanes)] == windows
 
 
 def test_data_that_comes_between_counting_and_recv_raises_its_own_interrupt(bus: ScriptedChip) -> None:
@@ -86,8 +143,8 @@ def test_data_that_comes_between_counting_and_recv_raises_its_own_interrupt(bus:
         bus.on.clear()
 
     bus.on[Command.RECV] = recv
-    bus.peer_sends(b"first")
-    assert socket.receive(100, timeout_s=5) == b"first"
+    bus.peer_sends(b"first" * 300)
+    assert socket.receive(2000, timeout_s=5) == b"first" * 300
     assert socket.receive(100, timeout_s=5) == b"later"
     assert bus.clock.now < 1000.1
 

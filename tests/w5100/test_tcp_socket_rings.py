@@ -32,7 +32,7 @@ def test_a_command_that_is_never_taken_is_a_chip_timeout(bus: ScriptedChip, comm
 
     def dialogue() -> None:
         socket = connected(bus)
-        bus.peer_sends(b"220\r\n")
+        bus.peer_sends(bytes(1024))  # an eighth of the ring: RECV is due
         socket.receive(10, timeout_s=10)
         socket.send_all(b"EHLO\r\n", timeout_s=10)
 
@@ -91,8 +91,9 @@ def test_pointers_start_anywhere_and_wrap_at_16_bits(bus: ScriptedChip) -> None:
         bus.sent = b""
         socket.send_all(letter, timeout_s=1)
         assert bus.sent == letter
-        bus.peer_sends(letter)
-        assert socket.receive(8192, timeout_s=1) == letter
+        answer = letter[: bus.window()]
+        bus.peer_sends(answer)
+        assert socket.receive(8192, timeout_s=1) == answer
     assert bus.get16(0, reg.Sn_TX_WR) == (0xFFF0 + 8349) & 0xFFFF
 
 
@@ -176,9 +177,23 @@ def test_a_failing_exchange_is_an_oserror_wherever_it_happens(unheard: bool) -> 
     assert survived <= 6
 
 
-def test_after_a_broken_receive_no_octet_is_handed_out_twice(bus: ScriptedChip) -> None:
+def test_what_could_not_be_read_out_of_the_ring_is_read_by_the_next_receive(bus: ScriptedChip) -> None:
     socket = connected(bus)
-    bus.peer_sends(b"once")
+    bus.peer_sends(b"220 ready\r\n")
+
+    def corrupt(out: bytes) -> bytes:
+        return b"\xff" * len(out) if bus.exchanges[-1].startswith(b"\x0f\x60\x00") else out
+
+    bus.corrupt = corrupt
+    with pytest.raises(BusError):
+        socket.receive(100, timeout_s=1)
+    bus.corrupt = None
+    assert socket.receive(100, timeout_s=1) == b"220 ready\r\n"
+
+
+def test_after_a_broken_recv_no_octet_is_handed_out_twice(bus: ScriptedChip) -> None:
+    socket = connected(bus)
+    bus.peer_sends(b"once" * 256)
 
     def corrupt(out: bytes) -> bytes:
         return out[:-4] + b"\xff\xff\xff\xff" if bus.commands[-1][1] == Command.RECV else out

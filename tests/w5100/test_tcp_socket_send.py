@@ -12,6 +12,7 @@ from plugin.w5100 import (
 )
 from plugin.w5100 import registers as reg
 from plugin.w5100.registers import Command, SocketInterrupt, Status
+from plugin.w5100.verdict import portion
 from tests.w5100.scripted import (
     ScriptedChip,
     connected,
@@ -27,7 +28,7 @@ def test_more_than_the_ring_holds_goes_in_parts_and_whole(bus: ScriptedChip) -> 
     assert bus.sent == letter
 
 
-@pytest.mark.parametrize(("size", "sends"), [(1, 1), (4097, 1), (8192, 1), (8193, 3)])
+@pytest.mark.parametrize(("size", "sends"), [(1, 1), (4097, 1), (8192, 1), (8193, 2)])
 def test_what_fits_the_ring_goes_in_one_send(bus: ScriptedChip, size: int, sends: int) -> None:
     socket = connected(bus)
     socket.send_all(bytes(size), timeout_s=10)
@@ -71,6 +72,39 @@ def test_a_bus_too_slow_for_the_deadline_is_a_socket_timeout() -> None:
     with pytest.raises((SocketTimeout, ChipTimeout), match="within 1 s"):
         socket.send_all(bytes(100_000), timeout_s=1)
     assert 1 <= bus.clock.now - started < 1.3
+
+
+@pytest.mark.parametrize(
+    ("left", "room", "staged", "most", "copied"),
+    [
+        (100, 8192, 0, 8192, 100),  # all there is
+        (9000, 8192, 0, 4096, 4096),  # no more than one SEND should have
+        (9000, 8192, 1000, 4096, 3096),  # what is staged counts
+        (9000, 2047, 0, 4096, 0),  # a trickle
+        (9000, 2048, 0, 4096, 2048),  # a quarter of the ring
+        (300, 300, 0, 4096, 300),  # little, but all that is wanted
+        (300, 299, 0, 4096, 0),
+        (9000, 4000, 4096, 4096, 0),  # a whole portion is staged
+        (0, 8192, 0, 8192, 0),
+    ],
+)
+def test_how_much_is_copied(left: int, room: int, staged: int, most: int, copied: int) -> None:
+    assert portion(left=left, room=room, staged=staged, ring_bytes=8192, most=most) == copied
+
+
+def test_a_peer_that_acknowledges_by_crumbs_is_not_sent_crumbs(bus: ScriptedChip) -> None:
+    socket = connected(bus)
+
+    def crumb() -> None:
+        bus.set16(0, reg.Sn_TX_FSR, min(bus.get16(0, reg.Sn_TX_FSR) + 100, 8192))
+        bus.clock.at(0.01, crumb)
+
+    bus.on[Command.SEND] = unacknowledged(bus)
+    crumb()
+    letter = bytes(n * 5 % 256 for n in range(30_000))
+    socket.send_all(letter, timeout_s=30)
+    assert bus.sent == letter
+    assert bus.commands.count((0, Command.SEND)) <= 2 + (30_000 - 8192) // 2048 + 1
 
 
 def test_one_send_at_a_time_each_after_the_send_ok_before(bus: ScriptedChip) -> None:
@@ -217,7 +251,7 @@ def test_sending_is_allowed_after_the_peers_fin(bus: ScriptedChip) -> None:
     assert bus.sent == b"QUIT\r\n"
 
 
-def test_what_the_peer_says_while_we_send_stays_in_the_ring(bus: ScriptedChip) -> None:
+def test_what_the_peer_says_while_we_send_is_kept(bus: ScriptedChip) -> None:
     socket = connected(bus)
 
     def send(number: int) -> None:
