@@ -30,8 +30,8 @@ PAGE: Final = ROOT / "docs" / "performance.md"
 DELAYS_MS: Final = (0.0, 20.0, 100.0)
 QUICK_DELAYS_MS: Final = (0.0, 20.0)
 FULL: Final = {"firsts": 5, "nexts": 10, "burst": 200}
-FAULTS: Final = (MailLostError, ChildError, OSError, smtplib.SMTPException, aiosmtplib.SMTPException)
 QUICK: Final = {"firsts": 1, "nexts": 3, "burst": 5}
+FAULTS: Final = (MailLostError, ChildError, OSError, smtplib.SMTPException, aiosmtplib.SMTPException)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,7 +57,11 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="PAGE",
         help="put the table into docs/performance.md",
     )
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    names = [target.name for target in options.target or ()] + list(options.servers or ())
+    if len(set(names)) < len(names):
+        parser.error("each server needs a name of its own")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -122,21 +126,25 @@ def measure(options: argparse.Namespace, amounts: Amounts) -> tuple[list[Figure]
 
 
 def main() -> int:
-    """Measure and report; 0 done, 1 a mail was lost or a server is out of reach."""
+    """Measure and report; 0 done, 1 without figures, or with a page that does not take them."""
     options = arguments()
     amounts = Amounts(**(QUICK if options.quick else FULL), runs=options.runs)
     told = conditions(amounts)
     try:
         figures, mails = measure(options, amounts)
-        if options.write_docs is not None:
-            write_docs(options.write_docs, markdown(figures, told))
-    except (*FAULTS, ValueError) as error:
+    except FAULTS as error:
         print(f"no figures: {error}", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(as_json(figures, told, mails), indent=2))
     else:
         show(figures, told)
+    if options.write_docs is not None:
+        try:
+            write_docs(options.write_docs, markdown(figures, told))
+        except (OSError, ValueError) as error:
+            print(f"the page is as it was: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -152,7 +152,8 @@ class Chip(Section):
 class Relay(Section):
     """One mail server; ``auth`` and ``port`` have their defaults filled in.
 
-    ``mechanisms`` and ``dsn`` are in upper case, as they are sent; empty: whatever fits, and nothing is said.
+    ``mechanisms`` are in upper case; without any, whatever fits. ``dsn`` are RFC 3461's conditions for NOTIFY, in
+    lower case; without any, nothing is said of it.
     """
 
     host: Host

@@ -268,10 +268,10 @@ def _once(value: tuple[Mechanism, ...]) -> tuple[Mechanism, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _notify(value: tuple[str, ...]) -> tuple[str, ...]:
+def _notify(value: tuple[Condition, ...]) -> tuple[Condition, ...]:
     if "never" in value and len(value) > 1:
         raise ValueError("never stands alone (RFC 3461 §4.1): take it or the others out")
-    return tuple(one.upper() for one in dict.fromkeys(value))
+    return tuple(dict.fromkeys(value))
 
 
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_label)]
@@ -306,7 +306,6 @@ Command = Annotated[
 ]
 Mechanism = Literal["PLAIN", "LOGIN", "CRAM-MD5", "OAUTHBEARER", "XOAUTH2"]
 Mechanisms = Annotated[tuple[Mechanism, ...], BeforeValidator(_upper), AfterValidator(_once)]
-Notify = Annotated[
-    tuple[Literal["never", "success", "failure", "delay"], ...], BeforeValidator(_listed), AfterValidator(_notify)
-]
+Condition = Literal["never", "success", "failure", "delay"]
+Notify = Annotated[tuple[Condition, ...], BeforeValidator(_listed), AfterValidator(_notify)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_listed), Field(max_length=4)]

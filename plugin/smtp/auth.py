@@ -238,10 +238,10 @@ class Login:
     def answer(self, challenge: Reply) -> Line:
         """Return the answer to a 334, or "*" to cancel; a challenge behind that raises ProtocolError.
 
-        ``challenge`` may be masked already by ``without_secrets``.
+        ``challenge`` is as the relay said it: one that is masked could not be answered.
         """
         if self._cancelled or self._credentials is None or not self._tried:
-            raise ProtocolError(f"{challenge} after AUTH was cancelled")
+            raise ProtocolError(f"{self.without_secrets(challenge)} after AUTH was cancelled")
         mechanism = _MECHANISMS[self._tried[-1]]
         if self._withheld is not None:
             octets, self._withheld = self._withheld, None

@@ -220,7 +220,7 @@ class Session:
 
     def _judge(self, reply: Reply) -> None:
         self.replies += 1
-        reply = self._opening.login.without_secrets(reply)
+        heard, reply = reply, self._opening.login.without_secrets(reply)
         outstanding = self._dialogue.outstanding
         command = outstanding[0] if outstanding else Command(state=State.IDLE)
         for number, line in enumerate(reply.lines, 1):
@@ -231,7 +231,7 @@ class Session:
         unfinished = command is self._sending
         if step is Step.PROTOCOL_ERROR or (unfinished and reply.first == 2):
             raise ProtocolError(f"{reply} is no answer to {command.state.value}")
-        _ACTIONS[step](self, command, reply)
+        _ACTIONS[step](self, command, heard if step is Step.ANSWER else reply)
         if self.closed:
             return
         # Answered only now: a failure on the way here belongs to the phase of this command.
@@ -261,7 +261,8 @@ class Session:
 
     def _answer(self, _command: Command, reply: Reply) -> None:
         if self._opening.eager:
-            raise ProtocolError(f"{reply} to AUTH with all it needs: what rides behind it is no answer")
+            text = f"{reply.code} to an AUTH that has all it needs: what rides behind it is no answer"
+            raise ProtocolError(text)
         self._opening.answer(reply)
 
     def _send_content(self, command: Command, _reply: Reply) -> None:

@@ -38,6 +38,7 @@ PLAN: dict[str, set[str]] = {
         "mqtt",
         "delivery",
         "relay",
+        "token",
         "uplink",
         "compose",
         "config",

@@ -155,7 +155,7 @@ def test_a_relay_with_a_password(tmp_path: Path) -> None:
     relay = loaded(tmp_path, f"relays: [{{{keys}, dsn: [failure, delay, failure]}}]").relays[0]
     assert relay.eager is True
     assert relay.mechanisms == ("PLAIN", "CRAM-MD5")
-    assert relay.dsn == ("FAILURE", "DELAY")
+    assert relay.dsn == ("failure", "delay")
     assert relay.idle_timeout_s == 0
     assert (relay.token_file, relay.token_command) == (None, None)
 
@@ -182,7 +182,7 @@ def test_a_file_with_a_token(tmp_path: Path) -> None:
     text = "relays: [{host: a, username: u, token_file: token, mechanisms: xoauth2, dsn: never}]"
     config = loaded(tmp_path, text)
     relay = config.relays[0]
-    assert (relay.token_file, relay.mechanisms, relay.dsn) == (tmp_path / "token", ("XOAUTH2",), ("NEVER",))
+    assert (relay.token_file, relay.mechanisms, relay.dsn) == (tmp_path / "token", ("XOAUTH2",), ("never",))
     assert config.warnings == ()
 
 

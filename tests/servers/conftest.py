@@ -26,13 +26,10 @@ ADDRESSING = Addressing(
     gateway=IPv4Address(0),
 )
 PATIENCE_S = 15.0
-TIMEOUTS: Mapping[str, float] = dict.fromkeys(
-    (
-        "greeting_s", "hello_s", "tls_s", "auth_s", "mail_s", "rcpt_s", "data_s", "content_s", "block_s", "quit_s",
-        "letter_s",
-    ),
-    PATIENCE_S,
-)  # fmt: skip
+TIMEOUTS: Mapping[str, float] = {
+    f"{phase}_s": PATIENCE_S
+    for phase in ("greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "content", "block", "letter")
+}
 
 NewClient = Callable[..., Client]
 

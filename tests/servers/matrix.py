@@ -93,15 +93,23 @@ PARTICULAR: Final[Mapping[str, Mapping[str, str]]] = {  # about their recipients
     "OPENSMTPD_PLAIN": {NOBODY: "rcpt 5", ABROAD: "rcpt 5"},
     "AIOSMTPD_PLAIN": {NOBODY: "rcpt 5", GREYLISTED: "rcpt 4", ABROAD: "rcpt 5"},
 }
-_TOKEN: Final = {"auth": "required", "username": "alice"}
-MECHANISMS: Final[Sequence[tuple[str, tuple[str, ...], Mapping[str, Any], Mapping[str, Any]]]] = (
-    # Which ports take it, with what it logs in, and with what it cannot.
-    ("PLAIN", AUTH_IN_CLEAR, LOGIN, WRONG),
-    ("LOGIN", AUTH_IN_CLEAR, LOGIN, WRONG),
-    ("CRAM-MD5", ("POSTFIX_PLAIN", "POSTFIX_STRICT", "EXIM_PLAIN", "EXIM_NOPIPE"), LOGIN, WRONG),
-    ("XOAUTH2", ("POSTFIX_PLAIN", "POSTFIX_STRICT"), {**_TOKEN, "token": GOOD}, {**_TOKEN, "token": EXPIRED}),
-    ("XOAUTH2", ("EXIM_PLAIN", "EXIM_NOPIPE"), {**_TOKEN, "token": EXIM_GOOD}, {**_TOKEN, "token": EXIM_BAD}),
-    ("OAUTHBEARER", ("POSTFIX_PLAIN", "POSTFIX_STRICT"), {**_TOKEN, "token": GOOD}, {**_TOKEN, "token": EXPIRED}),
+DOVECOT: Final = ("POSTFIX_PLAIN", "POSTFIX_STRICT")
+_TOKEN: Final[dict[str, Any]] = {"auth": "required", "username": "alice"}
+MECHANISMS: Final[Sequence[tuple[str, tuple[str, ...], Mapping[str, Any], Mapping[str, Any], str]]] = (
+    # Which ports take it, with what it logs in, with what it cannot, and how that ends.
+    ("PLAIN", AUTH_IN_CLEAR, LOGIN, WRONG, "auth 5"),
+    ("LOGIN", AUTH_IN_CLEAR, LOGIN, WRONG, "auth 5"),
+    ("CRAM-MD5", ("POSTFIX_PLAIN", "POSTFIX_STRICT", "EXIM_PLAIN", "EXIM_NOPIPE"), LOGIN, WRONG, "auth 5"),
+    (
+        "XOAUTH2",
+        ("EXIM_PLAIN", "EXIM_NOPIPE"),
+        _TOKEN | {"token": EXIM_GOOD},
+        _TOKEN | {"token": EXIM_BAD},
+        "auth 5",
+    ),
+    # Dovecot tells in a challenge what is wrong with a token, which an answer has to end before there is a reply.
+    ("XOAUTH2", DOVECOT, _TOKEN | {"token": GOOD}, _TOKEN | {"token": EXPIRED}, "auth auth"),
+    ("OAUTHBEARER", DOVECOT, _TOKEN | {"token": GOOD}, _TOKEN | {"token": EXPIRED}, "auth auth"),
 )
 
 
@@ -138,7 +146,7 @@ def _auth() -> list[Row]:
             authenticated=True,
             says=f"C: AUTH {mechanism}",
         )
-        for mechanism, ports, good, _ in MECHANISMS
+        for mechanism, ports, good, _, _ in MECHANISMS
         for port in ports
     ]
     rows += [
@@ -146,11 +154,11 @@ def _auth() -> list[Row]:
             port=port,
             name=f"AUTH {mechanism} refused",
             settings={**bad, "mechanisms": (mechanism,)},
-            end="auth 5",
+            end=end,
             relay_refused=True,
             says=f"C: AUTH {mechanism}",
         )
-        for mechanism, ports, _, bad in MECHANISMS
+        for mechanism, ports, _, bad, end in MECHANISMS
         for port in ports
         if port.endswith("_PLAIN")
     ]
