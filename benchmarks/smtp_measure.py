@@ -197,7 +197,7 @@ def _admits(server: Server, first: First) -> bool:
 
 
 def alert_mail(*, sender: str, recipient: str) -> bytes:
-    """Return the octets of a small alert, about 850, no two of them the same."""
+    """Return the octets of a small alert, about 740, no two of them the same."""
     text = (
         "Water under the washing machine. The valve has been closed.\r\n\r\n"
         "Sensor:    binary_sensor.laundry_leak\r\nState:     wet, for 12 seconds\r\nSeverity:  critical\r\n"

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NoReturn
 
@@ -163,6 +164,35 @@ def check(config_path: Path, offline: bool, as_json: bool) -> None:
     if as_json:
         click.echo(_json([{"what": one.what, "ok": one.ok, "text": one.text} for one in findings]))
     sys.exit(0 if all(one.ok for one in findings) else EXIT_FAILED)
+
+
+@main.command(short_help="Speak SMTP to a server by hand.")
+@click.argument("target", metavar="HOST:PORT")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Go through the chip of this one.")
+@click.option("--host", "by_host", is_flag=True, help="Go through an ordinary socket of this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is found as one JSON object.")
+@click.option("--security", type=click.Choice(["tls", "starttls", "none"]), help="By default it is found out.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Authorities to trust, in PEM.")
+@click.option("--no-verify", "verify", flag_value=False, default=True, help="Do not check the certificate.")
+@click.option("--server-name", help="Whom the certificate must be for, if not HOST.")
+@click.option("--helo-name", help="What we call ourselves.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 600), default=30.0, help="Seconds in all (30).")
+@click.option("--username", help="Log in; the password is in HARDWIRE_PROBE_PASSWORD, or asked for.")
+def probe(target: str, config_path: Path | None, **options: Any) -> None:
+    """Speak to a mail server up to where a letter could follow; tell what it offers and how long each step took.
+
+    It goes through the W5100: the emulated one if no configuration names another. No letter is sent.
+
+    Example: hardwire probe smtp.example.net:587
+    """
+    config = _load(config_path) if config_path else None
+    from plugin.probe import WrongUse, run_probe
+
+    try:
+        code = run_probe(target, config, ask=partial(click.prompt, hide_input=True, err=True), **options)
+    except WrongUse as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(code)
 
 
 @main.command(short_help="Send one mail; no broker is needed.")

@@ -13,7 +13,7 @@ from plugin.smtp.transaction import Settled, Transaction
 MAX_TRANSCRIPT_LINES: Final = 1000
 MAX_TRANSCRIPT_CHARS: Final = 512
 MAX_TRIES: Final = 2
-"""So often a letter is begun within one delivery for what is no verdict on it: a 421, a connection that ended."""
+"""So often a letter is begun within one delivery where each time may bring a copy, or annoy the relay."""
 
 
 class Transcript(list[str]):
@@ -74,15 +74,19 @@ def begins_anew(settled: Settled, letter: DrawnLetter, *, served: bool) -> str |
     A relay that has had enough letters on one connection, or has waited too long, says 421 or just hangs up.
     ``served``: letters before this one have had their verdict on the connection.
     """
-    if settled.untaken and settled.reply is None and settled.fault is None:
-        return "the relay did not get to this letter"
-    if letter.tries >= MAX_TRIES:
-        return None
+    dismissed = settled.reply is not None and settled.reply.code == 421
     lost = settled.fault is not None and settled.fault.kind == "lost"
-    gone = lost or (settled.reply is not None and settled.reply.code == 421)
-    if settled.untaken or (settled.phase == "mail" and gone and served):
-        return "the connection had come to its end between two letters"
-    return None
+    if not dismissed and not lost:
+        # It was turned away: what the relay has against us is told behind it.
+        return "the relay did not get to this letter" if settled.untaken else None
+    # A letter behind one that has its verdict may have another connection, and one that met the end of a
+    # connection may begin the next; but a relay that wants nobody now is not asked once for each letter.
+    again = (served or lost) if settled.untaken else (served and settled.phase == "mail")
+    if letter.tries < MAX_TRIES:
+        again = again or settled.untaken
+    elif letter.possible_duplicate:
+        again = False
+    return "the connection had come to its end between two letters" if again else None
 
 
 def was_not_the_pace(setback: Settled | None, settled: Settled) -> bool:

@@ -30,6 +30,8 @@ class Mailing:
         self._opening = opening
         self._settings = settings
         self._used = False  # a MAIL has left on this connection
+        self._welcome = False  # the envelope of a letter was listened to
+        self._cautious = False  # the last letter was refused: the next ones go one by one
         self._stale = False  # the relay may still have a transaction open that has come to its end here
         self.lost_step = False  # a letter was refused for the pace; the connection is to be given up
 
@@ -37,12 +39,15 @@ class Mailing:
         """Return whether another letter may be begun now.
 
         In lock-step one at a time; with DATA the next one waits for the content of the one before, to go with it;
-        with BDAT as many as the replies to all of them fit the window.
+        with BDAT as many as the replies to all of them fit the window. After a refusal one at a time until one is
+        accepted: what rides behind a refused MAIL is refused as well, and relays count that as errors of ours.
         """
         if self.lost_step:
             return False
         if not self.letters:
             return True
+        if self._cautious:
+            return False
         if self._opening.pace == "chunking":
             replies = len(self._dialogue.outstanding) + len(self._dialogue.queue) + 4
             return len(self.letters) < MAX_LETTERS and fits_window(
@@ -114,10 +119,26 @@ class Mailing:
         self._dialogue.say(State.RSET, "RSET", transaction=command.transaction, first=True)
         return True
 
+    def holds(self, command: Command) -> bool:
+        """Return whether content behind BDAT must wait for the answer to the first envelope on this connection.
+
+        A relay that demands TLS or AUTH before MAIL refuses BDAT before it has looked at its size, and would then
+        read the content as commands (530; RFC 3207 §4, RFC 4954 §6). One that offers neither, or has had it, or is
+        known to take all in one write (``Settings.eager``), does not.
+        """
+        if command.state not in {State.CHUNK, State.CONTENT} or self._welcome or not command.line.octets:
+            return False
+        opening = self._opening
+        demands_tls = opening.extensions.offers("STARTTLS") and opening.tls is None
+        demands_auth = opening.extensions.offers("AUTH")
+        return not opening.eager and not opening.authenticated and (demands_tls or demands_auth)
+
     def left(self, command: Command) -> None:
         """Take note that ``command`` has left."""
         if command.state is State.MAIL:
             self._used = command.letter.begun = True
+        elif command.state in {State.CHUNK, State.CONTENT}:
+            command.letter.content_begun = True
 
     # --- What is answered -----------------------------------------------------------------------------------
 
@@ -127,6 +148,7 @@ class Mailing:
         letter.replies.append(reply)
         if reply.first != 2:
             self._mind_step(letter, reply)
+        self._welcome |= letter.complete and letter.verdict is None
         if letter.complete and not letter.accepted_any:
             letter.decide("rcpt", reply)
             self._dialogue.drop(letter)
@@ -166,6 +188,7 @@ class Mailing:
             self._stale = True
         phase, reply = letter.verdict or ("content", None)
         accepted = phase == "content" and reply is not None and reply.first == 2
+        self._cautious = not accepted
         letter.out_of_step = letter.out_of_step and not accepted
         self.lost_step |= letter.out_of_step
         self._end(letter, phase, reply, untaken=self._opening.unwelcome is not None and not accepted)
@@ -180,7 +203,7 @@ class Mailing:
         """Settle every letter: the connection has ended with ``reply`` (421) or ``fault`` in ``phase``.
 
         A letter behind the one that was cut short is ``untaken``: relays answer in order, so after a 421 it was
-        never looked at. After a fault this is known only where nothing of it had left.
+        never looked at. After a fault this is known only where none of its content had left.
         """
         self.lost_step |= any(letter.out_of_step for letter in self.letters)
         for index, letter in enumerate(list(self.letters)):
@@ -190,7 +213,8 @@ class Mailing:
                 self._end(letter, *letter.verdict, untaken=self._opening.unwelcome is not None)
             else:
                 turned_down = self._opening.unwelcome is not None
-                untaken = not letter.begun or self.lost_step or turned_down or (index > 0 and reply is not None)
+                behind = index > 0 and (reply is not None or not letter.content_begun)
+                untaken = not letter.begun or self.lost_step or turned_down or behind
                 self._end(letter, phase_here, reply, fault, untaken=untaken)
 
     def turn_away(self) -> None:

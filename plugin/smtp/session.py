@@ -142,7 +142,7 @@ class Session:
         self._mailing.reset_first(queue[0])
         command = queue[0]
         states = [one.state for one in outstanding]
-        if not may_ride(
+        if self._mailing.holds(command) or not may_ride(
             command.state,
             states,
             pace=self.pace,
@@ -159,8 +159,9 @@ class Session:
             if command.line.octets:
                 self._record(f"C: <{len(command.content)} octets of content>", command.transaction)
             self._note_sent()
-        line = f"{command.line.octets}\r\n".encode() if command.line.octets else b""
-        return line or self._next_block(max_bytes)
+        if command.state is State.CONTENT and not command.line.octets:
+            return self._next_block(max_bytes)  # what follows a 354 has no line of its own
+        return f"{command.line.octets}\r\n".encode()
 
     def _next_block(self, max_bytes: int) -> bytes:
         block, self._content = bytes(self._content[:max_bytes]), self._content[max_bytes:]

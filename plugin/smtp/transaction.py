@@ -61,6 +61,7 @@ class Transaction:
     open: int = 0
     reset: bool = False
     begun: bool = False
+    content_begun: bool = False
     content_sent: bool = False
     verdict: tuple[Phase, Reply] | None = None
     accepted_after_all: bool = False

@@ -49,7 +49,7 @@ def test_wrong_use() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["check"], ["send", "--to", "a", "--message", "m"], ["preview", "alert"]]
+    "command", [[["run"], ["check"], ["probe", "x:25"], ["send", "--to", "a", "--message", "m"], ["preview", "alert"]]
 )
 def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "hardwire.yaml"

@@ -135,7 +135,10 @@ class Mailbox:
         """Every copy is the letter octet by octet, behind nothing but what its server puts in front."""
         for copy in self.copies(token_of(letter)):
             head = copy.octets.removesuffix(expected_octets(letter))
-            assert head != copy.octets or not letter.content, f"{copy.name} is not what was sent"
+            if letter.content:
+                assert head != copy.octets, f"{copy.name} is not what was sent"
+            else:
+                assert not copy.octets.partition(b"\r\n\r\n")[2].strip(), f"{copy.name} has a body"
             names = {name for name, _ in _fields(head)}
             added = self.server.adds if letter.content else self.server.adds | ADDED_TO_NOTHING
             assert names <= added, f"{copy.name}: {names - added}"

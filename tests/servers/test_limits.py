@@ -27,18 +27,17 @@ def hear(connection: socket.socket, code: bytes) -> None:
 
 
 def test_letters_a_minute(new_client: NewClient, mailboxes: Mapping[str, Mailbox]) -> None:
-    """Five a minute: of twelve at least two are put off, even if a new minute begins between them."""
-    letters = [letter(body=b"short\r\n") for _ in range(12)]
-    deliveries = in_order(letters, new_client("POSTFIX_LIMITS", {}, timeouts={}).deliver(letters))
-    transcript = "\n".join(line for one in deliveries for line in one.transcript)
-    ends = [end_of(one) for one in deliveries]
-    assert set(ends) <= {ACCEPTED, "mail 4"}, transcript
-    assert ends.count("mail 4") >= 2, transcript
-    assert transcript.count("= connected") == 1, transcript
-    for sent, one in zip(letters, deliveries, strict=True):
-        arrive = [ALERTS] if end_of(one) == ACCEPTED else []
-        assert mailboxes["POSTFIX"].await_recipients(token_of(sent), arrive) == arrive
-        assert not one.relay_refused
+    """Five a minute: of twelve at least one is put off, even if a new minute begins between them."""
+    client = new_client("POSTFIX_LIMITS", {}, timeouts={})
+    ends: list[str] = []
+    while "mail 4" not in ends and len(ends) < 12:
+        sent = letter(body=b"short\r\n")
+        (one,) = client.deliver([sent])
+        ends.append(end_of(one))
+        assert not one.relay_refused, one.transcript
+        arrive = [ALERTS] if ends[-1] == ACCEPTED else []
+        assert mailboxes["POSTFIX"].await_recipients(token_of(sent), arrive) == arrive, one.transcript
+    assert ends == [ACCEPTED] * (len(ends) - 1) + ["mail 4"]
 
 
 def test_letters_a_connection(new_client: NewClient, mailboxes: Mapping[str, Mailbox]) -> None:

@@ -41,8 +41,8 @@ HELLOS = st.sampled_from(
     ]
 )
 SYNC = st.just(b"554 5.5.0 synchronization\r\n")
-# "answer": the right reply to all that was sent. Octets alone are said instead of it; in a tuple they are the reply
-# to the first of what was sent, before the right ones to the rest.
+# "answer": the right reply to all that was sent. Octets alone are said instead of it; in a tuple they are the
+# reply to the first of what was sent, before the right ones to the rest.
 PIECES: st.SearchStrategy[Piece] = st.one_of(
     *[st.just("answer")] * 4,
     st.tuples(st.one_of(LINES, LINES, SYNC, SYNC)),
