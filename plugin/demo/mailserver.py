@@ -37,6 +37,15 @@ class _Mailbox:
         session.host_name = hostname
         return responses
 
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if session.extended_smtp and not self.speaks_ehlo:
+            return "421 4.3.2 This server makes way for an older one"  # RFC 5321 §3.8: at any time
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
@@ -103,7 +112,10 @@ class MailServer:
             return tuple(self._mailbox.mails)
 
     def forget_ehlo(self) -> None:
-        """From now on refuse EHLO, as a server does that knows neither it nor AUTH (RFC 5321 §3.2)."""
+        """From now on refuse EHLO, as a server does that knows neither it nor AUTH (RFC 5321 §3.2).
+
+        Who has said it already is sent away with the next mail.
+        """
         self._mailbox.speaks_ehlo = False
 
     def recall_ehlo(self) -> None:

@@ -128,6 +128,53 @@ def test_oldest_first(house: House) -> None:
     assert [one.alert_ids for one in house.relay.letters] == [("0",), ("1",), ("2",)]
 
 
+def test_letters_are_claimed_when_they_are_drawn(house: House) -> None:
+    """A lane that is slow leaves to the others what it has not begun."""
+    for n in range(4):
+        house.accept({"id": str(n)}, packet_id=n + 1)
+    drawn: list[int] = []
+
+    def two_at_a_time(letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+        source = iter(letters)
+        for first in source:
+            second = next(source)
+            drawn.append(house.bridge.carry(house.relay.deliver, limit=1) if not drawn else 0)
+            yield second, house.relay.attempt(second)
+            yield first, house.relay.attempt(first)
+
+    assert house.bridge.carry(two_at_a_time, limit=2) == 2
+    assert drawn == [1]
+    assert [one.alert_ids for one in house.relay.letters] == [("2",), ("1",), ("0",)]
+    assert [one["id"] for one in house.outcomes()] == ["2", "1", "0"]
+    assert house.carry() == 1
+
+
+def test_no_letter_is_drawn_any_more_once_it_is_time_to_stop(house: House) -> None:
+    for n in range(3):
+        house.accept({"id": str(n)}, packet_id=n + 1)
+    stopped = house.bridge.carry(house.relay.deliver, limit=9, stop=lambda: len(house.relay.letters) == 2)
+    assert stopped == 2
+    assert house.bridge.health().waiting == 1
+
+
+def test_an_exception_amid_the_letters_puts_off_those_on_the_way(house: House) -> None:
+    for n in range(3):
+        house.accept({"id": str(n)}, packet_id=n + 1)
+
+    def breaks(letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
+        first, _second, _third = letters
+        yield first, house.relay.attempt(first)
+        raise OSError("the chip does not answer")
+
+    assert house.bridge.carry(breaks, limit=3) == 3
+    outcomes = house.outcomes()
+    assert [(one["event_type"], one["possible_duplicate"]) for one in outcomes] == [
+        ("success", False),
+        ("deferred", True),
+        ("deferred", True),
+    ]
+
+
 def test_an_exception_of_deliver_puts_the_letter_off(house: House) -> None:
     house.accept(name="both")
     house.relay.error = OSError("the chip does not answer")

@@ -49,7 +49,8 @@ def test_wrong_use() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[["run"], ["check"], ["probe", "x:25"], ["send", "--to", "a", "--message", "m"], ["preview", "alert"]]
+    "command",
+    [["run"], ["check"], ["probe", "x:25"], ["send", "--to", "a", "--message", "m"], ["preview", "alert"]],
 )
 def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "hardwire.yaml"
@@ -62,7 +63,9 @@ def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path, 
         assert f"{path}{place}" in result.output, place
 
 
-@pytest.mark.parametrize("command", [["run"], ["check"], ["send", "--to", "a", "--message", "m"]])
+@pytest.mark.parametrize(
+    "command", [["run"], ["check"], ["probe", "x:25"], ["send", "--to", "a", "--message", "m"]]
+)
 def test_no_configuration_at_all(tmp_path: Path, command: list[str]) -> None:
     result = hardwire(*command, "--config", tmp_path / "none.yaml")
     assert result.exit_code == WRONG_CONFIGURATION

@@ -103,7 +103,7 @@ def test_a_login_and_the_helo_fallback(
 ) -> None:
     relay = (
         f"[{{host: 127.0.0.1, port: {mail.port}, security: none, auth: preferred, username: {LOGIN}, "
-        f'password: "{PASSWORD}", idle_timeout: 0}}]'
+        f'password: "{PASSWORD}"}}]'
     )
     with running(configuration(tmp_path, any_broker, mail.port, relays=relay)):
         automation.publish("one", b"text")
