@@ -18,6 +18,7 @@ EXIT_GOOD: Final = 0
 EXIT_REFUSED: Final = 1
 EXIT_NOT_NOW: Final = 75  # EX_TEMPFAIL of sysexits.h
 SOON: Final = timedelta(days=21)
+SECRET: Final = "!secret smtp"  # noqa: S105 - the place of one in secrets.yaml
 SUBMISSION_PORTS: Final = (587, SUBMISSIONS_PORT)
 
 _NOT_NOW: Final[frozenset[FaultKind]] = frozenset({"unreachable", "refused", "timeout", "lost"})
@@ -133,9 +134,6 @@ def entry_of(relay: Relay, conclusion: Conclusion) -> dict[str, str | int | bool
     return entry
 
 
-SECRET: Final = "!secret smtp"  # noqa: S105 - the place of one in secrets.yaml
-
-
 def _certificate_refused(conclusion: Conclusion) -> bool:
     return conclusion.phase == "tls" and conclusion.secured is not None
 
@@ -144,16 +142,15 @@ def yaml_of(entry: Mapping[str, str | int | bool], *, hints: Mapping[str, str]) 
     """Yield the lines of ``relays:`` with ``entry`` in it, and ``hints`` (key to value) as comments below it."""
     yield "relays:"
     for position, (key, value) in enumerate(entry.items()):
-        yield f"{'    ' if position else '  - '}{key}: {_scalar(value)}"
+        yield f"{'    ' if position else '  - '}{key}: {SECRET if key == 'password' else _scalar(value)}"
     for key, value in hints.items():
         yield f"    # {key}: {value}"
 
 
 def _scalar(value: str | int | bool) -> str:  # noqa: FBT001 - a value as YAML has them
-    plain = value == SECRET or (
-        isinstance(value, str) and _PLAIN_SCALAR.fullmatch(value) and value.lower() not in _WORDS_OF_YAML
-    )
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)  # JSON is YAML
+    if isinstance(value, str) and _PLAIN_SCALAR.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
+        return value
+    return json.dumps(value, ensure_ascii=False)  # JSON is YAML
 
 
 def hints_of(conclusion: Conclusion, plan: Plan | None, *, relay: Relay) -> dict[str, str]:

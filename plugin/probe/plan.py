@@ -10,7 +10,7 @@ from plugin.probe.visit import Visit
 from plugin.smtp.auth import Credentials
 from plugin.smtp.errors import printable
 from plugin.smtp.extensions import Extensions
-from plugin.smtp.pace import REPLY_BYTES, Pace, pace_of
+from plugin.smtp.pace import REPLY_BYTES, Pace, envelope_first, pace_of
 
 MAX_KEYWORD_CHARS: Final = 40
 MAX_PARAMETERS_CHARS: Final = 200
@@ -59,7 +59,8 @@ class Plan:
 
     ``password_mechanism`` and ``token_mechanism`` are the first to be tried for AUTH, None without any.
     ``first_mail`` has what a first letter for one recipient takes, with the round trips of each;
-    ``login_round_trips`` come on top with a password, ``next_mail_round_trips`` is for a letter on the connection
+    ``login_round_trips`` come on top with a password (none where the letter would wait for as long without one),
+    ``next_mail_round_trips`` is for a letter on the connection
     that is kept. ``eager``: whether relays[].eager would save one with a password. ``largest_bytes`` None: no
     limit is told. ``window_bytes`` of replies may come without being read.
     """
@@ -99,12 +100,15 @@ def plan_of(visit: Visit) -> Plan | None:
         return None
     pace = pace_of(visit.extensions, lockstep=False)
     mechanism = _first(Credentials(username="name", password="password").order, visit.extensions)  # noqa: S106
+    mail = _MAIL_ROUND_TRIPS[pace]
+    secured, authenticated = visit.secured is not None, visit.authenticated
+    waits = pace == "chunking" and envelope_first(visit.extensions, secured=secured, authenticated=authenticated)
     return Plan(
         pace=pace,
         password_mechanism=mechanism,
         token_mechanism=_first(Credentials(username="name", token="token").order, visit.extensions),  # noqa: S106
-        first_mail=(*_opening(visit), ("mail", _MAIL_ROUND_TRIPS[pace])),
-        login_round_trips=None if mechanism is None else _LOGIN_ROUND_TRIPS[mechanism],
+        first_mail=(*_opening(visit), ("mail", mail + waits)),
+        login_round_trips=None if mechanism is None else _LOGIN_ROUND_TRIPS[mechanism] - waits,
         next_mail_round_trips=_MAIL_ROUND_TRIPS[pace],
         eager=mechanism == "PLAIN" and pace != "lockstep",
         largest_bytes=visit.extensions.size_bytes,

@@ -50,7 +50,7 @@ def reason_for(visit: Visit, attempt: Attempt) -> str:
         return "without a check of the certificate, only to look at it"
     if attempt.security == "tls":
         return "nothing is said in clear text: TLS from the start"
-    return "EHLO is refused, which STARTTLS needs: in clear text"
+    return "EHLO is refused, and STARTTLS needs it: in clear text"
 
 
 def first_attempt(port: int, security: Security | None, *, verify: bool) -> Attempt:
@@ -62,7 +62,7 @@ def first_attempt(port: int, security: Security | None, *, verify: bool) -> Atte
 def next_attempt(visit: Visit, *, guessing: bool) -> Attempt | None:
     """Return what is still to be found out after ``visit``, or None."""
     attempt = visit.attempt
-    if visit.unanswered:
+    if visit.unanswered and not attempt.helo:
         return replace(attempt, helo=True, login=False)
     if visit.handshake_failed and attempt.verify:
         return replace(attempt, verify=False, login=False)

@@ -135,7 +135,8 @@ def _plan(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "pace", _PACES[plan.pace]
     yield "AUTH", _auth(plan)
     parts = ", ".join(f"{what} {count}" for what, count in plan.first_mail)
-    login = "" if plan.login_round_trips is None else f"; {plan.login_round_trips} more for AUTH with a password"
+    more = plan.login_round_trips
+    login = "" if more is None else f"; {more or 'no'} more for AUTH with a password"
     yield "first mail", f"{_round_trips(plan.first_mail_round_trips)} ({parts}){login}"
     yield "next mail", f"{_round_trips(plan.next_mail_round_trips)}, on the connection that is kept"
     saves = "relays[].eager would save a round trip of the first mail with a password, if the server takes it"

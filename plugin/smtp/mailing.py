@@ -11,7 +11,7 @@ from plugin.smtp.dsn import mail_parameters, rcpt_parameters
 from plugin.smtp.envelope import Envelope, bdat_octets, data_octets
 from plugin.smtp.errors import Fault, Phase
 from plugin.smtp.opening import Opening
-from plugin.smtp.pace import CHUNK_BYTES, fits_window, out_of_step
+from plugin.smtp.pace import CHUNK_BYTES, envelope_first, fits_window, out_of_step
 from plugin.smtp.reply import Reply
 from plugin.smtp.settings import Settings
 from plugin.smtp.table import PHASES, State
@@ -120,18 +120,14 @@ class Mailing:
         return True
 
     def holds(self, command: Command) -> bool:
-        """Return whether content behind BDAT must wait for the answer to the first envelope on this connection.
-
-        A relay that demands TLS or AUTH before MAIL refuses BDAT before it has looked at its size, and would then
-        read the content as commands (530; RFC 3207 §4, RFC 4954 §6). One that offers neither, or has had it, or is
-        known to take all in one write (``Settings.eager``), does not.
-        """
+        """Return whether content must wait for the answer to the first envelope (``pace.envelope_first``)."""
         if command.state not in {State.CHUNK, State.CONTENT} or self._welcome or not command.line.octets:
             return False
         opening = self._opening
-        demands_tls = opening.extensions.offers("STARTTLS") and opening.tls is None
-        demands_auth = opening.extensions.offers("AUTH")
-        return not opening.eager and not opening.authenticated and (demands_tls or demands_auth)
+        secured, authenticated = opening.tls is not None, opening.authenticated
+        return not opening.eager and envelope_first(
+            opening.extensions, secured=secured, authenticated=authenticated
+        )
 
     def left(self, command: Command) -> None:
         """Take note that ``command`` has left."""

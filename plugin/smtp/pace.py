@@ -56,6 +56,16 @@ def may_ride(
     return carries.issuperset(outstanding) and (len(outstanding) + 1) * REPLY_BYTES <= window_bytes
 
 
+def envelope_first(extensions: Extensions, *, secured: bool, authenticated: bool) -> bool:
+    """Return whether content behind BDAT must wait until the relay has listened to an envelope.
+
+    A relay that demands TLS or AUTH before MAIL refuses BDAT with 530 before it has looked at its size, and would
+    then read the content as commands (RFC 3207 §4, RFC 4954 §6). One that offers neither, or has had it, does not.
+    """
+    demands_tls = extensions.offers("STARTTLS") and not secured
+    return not authenticated and (demands_tls or extensions.offers("AUTH"))
+
+
 def fits_window(replies: int, *, window_bytes: int) -> bool:
     """Return whether so many ``replies`` on the way at a time fit ``window_bytes``."""
     return replies * REPLY_BYTES <= window_bytes

@@ -112,9 +112,10 @@ class Tls:
 def _certificate_fault(error: ssl.SSLCertVerificationError, server_name: str, ca_file: str | None) -> str:
     told = printable(error.verify_message, max_chars=200)
     if error.verify_code in _NO_AUTHORITY:
-        trusted = "the authorities that this machine trusts" if ca_file is None else f"ca_file {ca_file}"
+        nobody = "none of the authorities that this machine trusts"
+        trusted = nobody if ca_file is None else f"no authority in ca_file {ca_file}"
         return (
-            f"the relay's certificate comes from no authority in {trusted} ({told}): write as ca_file the PEM "
+            f"the relay's certificate comes from {trusted} ({told}): write as ca_file the PEM "
             "file of the authority that issued it, once you have made sure that it is the relay's"
         )
     if error.verify_code == _EXPIRED:

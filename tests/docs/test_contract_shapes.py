@@ -102,7 +102,8 @@ def test_every_option_and_every_choice_is_told_and_no_other(name: str) -> None:
     assert set(re.findall(r"--[a-z-]+", synopsis)) == set(options)
     for option in options.values():
         required = f"[{option.opts[0]}" not in synopsis
-        assert required == (option.required or (option.opts == ["--config"] and name != "preview")), option.opts
+        configured = option.opts == ["--config"] and name not in ("preview", "probe")
+        assert required == (option.required or configured), option.opts
     if name in ("demo", "preview"):
         choices = {
             word for one in options.values() if isinstance(one.type, click.Choice) for word in one.type.choices

@@ -156,7 +156,9 @@ def test_what_is_left_to_fill_in() -> None:
     assert list(hints) == ["ca_file", "server_name", "username", "password"]
 
 
-@pytest.mark.parametrize("username", ["house@example.net", "007", "no", "a: b #c", 'ü"\\', "-", "!x", "NULL"])
+@pytest.mark.parametrize(
+    "username", ["house@example.net", "007", "no", "a: b #c", 'ü"\\', "-", "!secret smtp", "NULL"]
+)
 def test_the_lines_are_a_configuration(tmp_path: Path, username: str) -> None:
     """They are read back as what they were made of, with the hints as comments."""
     conclusion = conclude([good(STARTTLS, "AUTH PLAIN")], guessing=True, login=False)

@@ -30,7 +30,7 @@ def test_a_host_and_a_port(typed: str, host: str, port: int) -> None:
         ("host:", "is no port"),
         ("host:0", "is no port"),
         ("host:65536", "is no port"),
-        ("host:１２", "is no port"),
+        ("host:\uff11\uff12", "is no port"),
         ("host:smtp", "is no port"),
         ("::1", "has no IPv6"),
         ("[::1]:25", "has no IPv6"),
