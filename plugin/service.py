@@ -1,8 +1,9 @@
 """The composition root: builds the rooms from a Config, owns threads, signals and supervision.
 
 Threads: ``mqtt`` runs the network loop, ``intake`` accepts and acknowledges, one ``courier`` for each lane
-delivers; the caller's thread supervises and tells how things are. If a thread dies, the service ends with a
-reason: a supervisor outside starts it again, and what was claimed goes back to the queue.
+delivers, ``chip`` looks after the chip; the caller's thread supervises and tells how things are. If a thread
+dies, the service ends with a reason: a supervisor outside starts it again, and what was claimed goes back to the
+queue.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
 IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
 HEALTH_EVERY_S: Final = 60.0
 SUPERVISE_EVERY_S: Final = 0.5
+WATCH_EVERY_S: Final = 10.0  # the chip, between connections
 GRACE_S: Final = 25.0  # for what is on the wire when the service is told to stop
 GOODBYE_S: Final = 5.0  # for the broker
 OUTBOX_RETRY_S: Final = 2.0
@@ -182,6 +184,7 @@ class Service:
             _log.error("event=chip_problem problem=%r", str(error))
         self._crew.start("mqtt", self._mqtt.run)
         self._crew.start("intake", self._intake)
+        self._crew.start("chip", self._watch_chip)
         for lane in range(len(self._lanes)):
             self._couriers.start(f"courier-{lane}", self._courier(lane))
         _log.info("event=started version=%s lanes=%d", __version__, len(self._lanes))
@@ -309,6 +312,10 @@ class Service:
             relays.close()
 
         return work
+
+    def _watch_chip(self) -> None:
+        while not self._stopping.wait(WATCH_EVERY_S):
+            self._uplink.watch()
 
     # --- what others call -----------------------------------------------------------------------------------
 
