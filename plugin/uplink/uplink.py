@@ -70,11 +70,14 @@ class Uplink:
 
     # --- Up and kept up -------------------------------------------------------------------------------------
 
-    def bring_up(self) -> None:
-        """Make sure that the chip is there and holds its addresses; raises OSError, or what a foreign bus does."""
+    def bring_up(self, *, whole: bool = True) -> None:
+        """Make sure that the chip is there and holds its addresses; raises OSError, or what a foreign bus does.
+
+        Without ``whole`` an address and the memory split stand for all of it.
+        """
         with self._lock:
             try:
-                if not (self._up and self._holds()):
+                if not (self._up and self._holds(whole=whole)):
                     if self._up:
                         _log.warning("event=chip_lost_its_addresses action=reset")
                     self._set_up()
@@ -85,9 +88,9 @@ class Uplink:
                 raise
             self._problem = None
 
-    def _holds(self) -> bool:
+    def _holds(self, *, whole: bool = True) -> bool:
         # Twice, for one flipped bit must not cost the other lanes their connections.
-        return self._chip.holds(self._addressing) or self._chip.holds(self._addressing)
+        return any(self._chip.holds(self._addressing, whole=whole) for _ in range(2))
 
     def _set_up(self) -> None:
         self._up = False
@@ -131,7 +134,7 @@ class Uplink:
         raise AssertionError("unreachable")  # pragma: no cover - the last try returns or raises
 
     def _connect(self, addresses: Sequence[IPv4Address], port: int, timeout_s: float) -> Connection:
-        self.bring_up()
+        self.bring_up(whole=False)
         refused: OSError = OSError()
         for address in addresses:
             connection = self._chip.tcp_socket()
