@@ -16,7 +16,6 @@ from plugin.w5100.bus import Bus, ExchangeOnly, Wire, read, translated, write
 from plugin.w5100.errors import ChipLost, ChipNotFound, NoSocketError, W5100Error
 from plugin.w5100.hardware_socket import HardwareSocket, Observer, Ring
 from plugin.w5100.socket import TcpSocket
-from plugin.w5100.udp_socket import UdpSocket
 from plugin.w5100.waiting import InterruptLine, Pace, Waiter
 
 log = logging.getLogger("hardwire.w5100")
@@ -115,7 +114,7 @@ class Chip:
         self._ports = SourcePorts()
         self._lock = threading.Lock()
         self._sizes: tuple[int, ...] = SPLIT_AFTER_RESET
-        self._sockets: dict[int, TcpSocket | UdpSocket] = {}
+        self._sockets: dict[int, TcpSocket] = {}
 
     # --- Reset and configuration --------------------------------------------------------------------------
 
@@ -194,12 +193,16 @@ class Chip:
             self._sizes = sizes
         log.info("W5100 is %s, lanes: %d", addressing.address, lanes)
 
-    def holds(self, addressing: Addressing) -> bool:
-        """Return True if the chip still has ``addressing`` and its memory split: it has not reset itself."""
+    def holds(self, addressing: Addressing, *, whole: bool = True) -> bool:
+        """Return True if the chip still has ``addressing`` and its memory split: it has not reset itself.
+
+        Without ``whole`` only SIPR and the split are read, 6 frames instead of 20: enough to see a reset.
+        """
         with self._lock:
             split = _split(self._sizes)
-        wanted = addressing.as_registers()
-        identity, memory = self._wire.transfer((read(reg.GAR, len(wanted)), read(reg.RMSR, 2)))
+        wanted = addressing.as_registers() if whole else addressing.address.packed
+        start = reg.GAR if whole else reg.SIPR
+        identity, memory = self._wire.transfer((read(start, len(wanted)), read(reg.RMSR, 2)))
         return identity == wanted and memory == split
 
     # --- Sockets ----------------------------------------------------------------------------------------------
@@ -207,52 +210,22 @@ class Chip:
     def tcp_socket(self) -> TcpSocket:
         """Hand out a free hardware socket; NoSocketError when there is none. ``close`` gives it back."""
         with self._lock:
-            socket = TcpSocket(self._free(), next_port=self._ports.take, release=self._release)
-            self._sockets[socket.number] = socket
+            number = next((one for one in range(len(self._sizes)) if one not in self._sockets), None)
+            if number is None:
+                raise NoSocketError(f"all {len(self._sizes)} hardware sockets are in use")
+            size, offset = self._sizes[number], sum(self._sizes[:number])
+            hardware = HardwareSocket(
+                number,
+                tx=Ring(base=reg.TX_BASE + offset, size_bytes=size),
+                rx=Ring(base=reg.RX_BASE + offset, size_bytes=size),
+                split=_split(self._sizes),
+                wire=self._wire,
+                waiter=self._waiter,
+                observe=self._observe,
+            )
+            socket = TcpSocket(hardware, next_port=self._ports.take, release=self._release)
+            self._sockets[number] = socket
             return socket
-
-    def udp_socket(self, port: int = 0) -> UdpSocket:
-        """Hand out a free hardware socket, open for UDP on ``port``; 0 means a random one of the dynamic range.
-
-        It has the memory of a lane: look up a name before the lane connects. NoSocketError when none is free,
-        ChipTimeout, ChipLost or BusError when it does not open. ``close`` gives it back.
-        """
-        if not 0 <= port < 0x10000:
-            raise ValueError(f"port {port} is not between 0 and 65535")
-        with self._lock:
-            # Not the next one: whoever forges answers must not know the port (RFC 5452, section 9.2).
-            chosen = port or FIRST_DYNAMIC_PORT + secrets.randbelow(DYNAMIC_PORTS)
-            socket = UdpSocket(self._free(), port=chosen, release=self._release)
-            self._sockets[socket.number] = socket
-        try:
-            socket.open()
-        except BaseException:
-            socket.close()
-            raise
-        return socket
-
-    def _free(self) -> HardwareSocket:
-        """Return the registers of a hardware socket that is not handed out."""
-        number = next((one for one in range(len(self._sizes)) if one not in self._sockets), None)
-        if number is None:
-            raise NoSocketError(f"all {len(self._sizes)} hardware sockets are in use")
-        size, offset = self._sizes[number], sum(self._sizes[:number])
-        return HardwareSocket(
-            number,
-            tx=Ring(base=reg.TX_BASE + offset, size_bytes=size),
-            rx=Ring(base=reg.RX_BASE + offset, size_bytes=size),
-            split=_split(self._sizes),
-            wire=self._wire,
-            waiter=self._waiter,
-            observe=self._observe,
-        )
-
-    def conflict(self) -> bool:
-        """Return True if another host has used our address since the last call (IR.CONFLICT), which is cleared."""
-        seen = bool(self._wire.read(reg.IR)[0] & reg.Interrupt.CONFLICT)
-        if seen:
-            self._wire.write(reg.IR, bytes((reg.Interrupt.CONFLICT,)))
-        return seen
 
     @property
     def connections(self) -> int:
@@ -272,10 +245,7 @@ class Chip:
         with self._lock:
             sockets = list(self._sockets.values())
         for socket in sockets:
-            if isinstance(socket, TcpSocket):
-                socket.close(timeout_s=0.0)
-            else:
-                socket.close()
+            socket.close(timeout_s=0.0)
         release = getattr(self._bus, "close", None)
         if release is None:
             return
@@ -284,7 +254,7 @@ class Chip:
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything
             log.warning("the bus could not be released: %s: %s", type(error).__name__, error)
 
-    def _release(self, socket: TcpSocket | UdpSocket) -> None:
+    def _release(self, socket: TcpSocket) -> None:
         with self._lock:
             if self._sockets.get(socket.number) is not socket:
                 return  # the chip was reset, the number may have a new owner

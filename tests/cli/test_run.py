@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from plugin.compose import template_names
+from plugin.config import load
+from plugin.service import Service
 from tests.brokers import AnyBroker
 from tests.journey.house import configuration
 
@@ -55,3 +58,12 @@ def test_it_ends_with_0_when_it_is_asked_to(
     assert process.returncode == 0, told
     assert "event=stopped" in told
     assert "Traceback" not in told
+
+
+def test_a_signal_in_the_middle_of_a_wait_is_no_deadlock(any_broker: AnyBroker, tmp_path: Path) -> None:
+    """The handler runs in the thread that it interrupts, maybe while that holds the lock of what it waits for."""
+    service = Service(load(configuration(tmp_path, any_broker, 25), template_names=template_names))
+    with service._stopping._cond:  # type: ignore[attr-defined]  # what Event.wait holds
+        service.request_stop()
+    service.supervise()
+    service.stop()

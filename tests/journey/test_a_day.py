@@ -1,4 +1,4 @@
-"""A day of a house with a bad cable and a worse power supply: a thousand faults of all kinds, at random but seeded.
+"""A day of a house with a bad cable and a worse power supply: a thousand faults of all kinds, seeded.
 
 The clock of the house is turned by hand, minute by minute; chip, driver, mail client and mail server are real.
 """
@@ -66,7 +66,7 @@ def test_a_day_with_a_thousand_faults(
     monkeypatch.setattr(emulated, "PATIENCE_S", PATIENCE_S)
     phases = {name: PATIENCE_S for name in Timeouts.__slots__ if name.endswith("_s")}
     monkeypatch.setattr(emulated, "TIMEOUTS", replace(Timeouts(**phases), letter_s=2.0))
-    chance = random.Random(SEED)  # noqa: S311 - it must be the same each time
+    chance = random.Random(SEED)
     fault_minutes = sorted(chance.randrange(MINUTES) for _ in range(FAULTS))
     alert_minutes = [chance.randrange(MINUTES) for _ in range(ALERTS)]
     with mail_server() as server:

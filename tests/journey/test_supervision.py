@@ -13,7 +13,8 @@ import pytest
 from plugin.alert import Message
 from plugin.config import load
 from plugin.demo.mailserver import MailServer
-from plugin.service import Room, Service, ThreadDied
+from plugin.service import Service, ThreadDied
+from plugin.service.crew import Room
 from tests.brokers import AnyBroker
 from tests.journey.house import (
     WAIT_S,
@@ -45,7 +46,7 @@ def test_an_alert_that_comes_as_the_courier_goes_to_sleep_is_not_slept_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between looking for work and sleeping lies a moment in which a call must not be lost."""
-    monkeypatch.setattr("plugin.service.IDLE_S", 10 * WAIT_S)
+    monkeypatch.setattr("plugin.service.service.IDLE_S", 10 * WAIT_S)
     with running(configured(tmp_path, any_broker, mail.port)) as service:
         look = service._bridge.next_due_in
         looked = threading.Event()
@@ -74,7 +75,7 @@ def test_large_payloads_wait_at_the_broker_and_not_in_memory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("plugin.service.INTAKE_BYTES", 250_000)
+    monkeypatch.setattr("plugin.service.service.INTAKE_BYTES", 250_000)
     names = [f"alert {n}" for n in range(12)]
     with running(configured(tmp_path, any_broker, mail.port)) as service:
         accept = service._bridge.accept

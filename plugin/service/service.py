@@ -35,6 +35,7 @@ from plugin.build import (
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.outbox import OutboxError
+from plugin.service.crew import Crew, Room
 
 _log = logging.getLogger("hardwire.service")
 
@@ -52,72 +53,6 @@ WATCH_EVERY_S: Final = 10.0  # the chip, between connections
 GRACE_S: Final = 25.0  # for what is on the wire when the service is told to stop
 GOODBYE_S: Final = 5.0  # for the broker
 OUTBOX_RETRY_S: Final = 2.0
-
-
-class ThreadDied(RuntimeError):
-    """A thread ended that must not end; the cause is chained."""
-
-
-class Crew:
-    """Threads that must not die: the first death is kept, and told to whoever supervises."""
-
-    def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
-        self._death: tuple[str, BaseException] | None = None
-        self.dead = threading.Event()
-
-    def start(self, name: str, work: Callable[[], None]) -> None:
-        """Run ``work`` in a thread of its own; only an exception counts as a death."""
-
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is told and ends the service
-                _log.exception("event=thread_died thread=%s", name)
-                if self._death is None:
-                    self._death = (name, error)
-                self.dead.set()
-
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def check(self) -> None:
-        """Raise ThreadDied if a thread has died."""
-        if self._death is not None:
-            name, error = self._death
-            raise ThreadDied(f"the thread {name} died: {error!r}") from error
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for all to end; False if some are still at work after ``timeout_s``."""
-        deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
-
-
-class Room:
-    """Octets that may be under way at a time; what alone exceeds ``limit_bytes`` goes when nothing else does."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._taken_bytes = 0
-        self._freed = threading.Condition()
-
-    def take(self, size_bytes: int, timeout_s: float) -> bool:
-        """Take room for ``size_bytes``; False if there is none within ``timeout_s``."""
-        with self._freed:
-            fits = self._freed.wait_for(
-                lambda: not self._taken_bytes or self._taken_bytes + size_bytes <= self._limit_bytes, timeout_s
-            )
-            self._taken_bytes += size_bytes if fits else 0
-            return fits
-
-    def give_back(self, size_bytes: int) -> None:
-        """Give back what was taken."""
-        with self._freed:
-            self._taken_bytes -= size_bytes
-            self._freed.notify_all()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +79,7 @@ class Service:
         watch = watch or Watch()
         self._config = config
         self._base = config.topics.base
+        self._asked_to_stop = False
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self._subscribed = threading.Event()
@@ -197,7 +133,7 @@ class Service:
         """Tell how things are until ``request_stop``; raises ThreadDied."""
         told: dict[str, Any] | None = None
         told_at = 0.0
-        while not self._stopping.wait(SUPERVISE_EVERY_S):
+        while not self._asked_to_stop and not self._stopping.wait(SUPERVISE_EVERY_S):
             self._crew.check()
             self._couriers.check()
             now = time.monotonic()
@@ -210,8 +146,12 @@ class Service:
                 told = None
 
     def request_stop(self) -> None:
-        """Ask ``supervise`` to return; may be called from a signal handler."""
-        self._stopping.set()
+        """Ask ``supervise`` to return, which it does within SUPERVISE_EVERY_S.
+
+        May be called from a signal handler, so it takes no lock: the handler may run in the middle of a wait of
+        the very thread that it interrupts.
+        """
+        self._asked_to_stop = True
 
     def stop(self) -> None:
         """Settle what is on the wire, report it, say goodbye. Bounded by GRACE_S and the broker's time-outs."""

@@ -1,0 +1,6 @@
+"""The composition root: the running bridge, its threads and their supervision."""
+
+from plugin.service.crew import Crew, ThreadDied
+from plugin.service.service import Service, Watch
+
+__all__ = ["Crew", "Service", "ThreadDied", "Watch"]
