@@ -62,7 +62,7 @@ def test_the_topics_are_those_that_the_code_speaks_of() -> None:
     told = first_cells(section("Topics"))
     sources = "".join(
         (ROOT / "plugin" / name).read_text()
-        for name in ("service.py", "mqtt/settings.py", "bridge/arrival.py", "payload.py")
+        for name in ("service/service.py", "mqtt/settings.py", "bridge/arrival.py", "payload.py")
     )
     assert told == {f"alerts/{one}/<name>" for one in ("email", *get_args(EventType))} | {
         f"alerts/bridge/{one}" for one in ("outcome", "state", "info", "health")

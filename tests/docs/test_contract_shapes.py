@@ -86,7 +86,7 @@ def test_every_topic_that_the_code_makes_is_told_and_no_other() -> None:
     settings = Settings(host="h")
     made = {f"{settings.alert_topic}/<name>", settings.state_topic}
     made |= {topic for kind in get_args(EventType) for topic in outcome_topics("alerts", kind, "<name>")}
-    told_by_service = re.findall(r'self\._tell\("(\w+)"', (ROOT / "plugin" / "service.py").read_text())
+    told_by_service = re.findall(r'self\._tell\("(\w+)"', (ROOT / "plugin" / "service/service.py").read_text())
     made |= {f"alerts/bridge/{what}" for what in told_by_service}
     rows = [line.split("|")[1].strip(" `") for line in section("Topics").splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(made)
