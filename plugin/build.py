@@ -14,6 +14,7 @@ from typing import Final
 from plugin import __version__
 from plugin.bridge import Bridge
 from plugin.compose import Composer
+from plugin.config import Chip as ChipConfig
 from plugin.config import Config, MqttTls
 from plugin.config import Relay as RelayConfig
 from plugin.delivery import Schedule
@@ -25,14 +26,20 @@ from plugin.route import Route, Routing
 from plugin.smtp.client import Settings
 from plugin.smtp.dsn import Notify
 from plugin.token import TokenCommand, TokenFile, TokenSource
-from plugin.uplink import Uplink, resolve_by_host, resolve_literal
+from plugin.uplink import Addresses, Fixed, Leased, Resolve, Uplink, resolve_by_host, resolve_literal
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.bus import Bus, ExchangeOnly
+from plugin.w5100.dhcp import DhcpClient
+from plugin.w5100.dhcp.client import HOST_NAME
+from plugin.w5100.dns import Resolver
 from plugin.w5100.emulator import Emulator
+from plugin.w5100.gpio import GpioLine
+from plugin.w5100.spidev import SpidevBus
 
 # What the chip is told when it shares the host's network: the emulator's octets travel through the host's own
 # sockets, so these steer nothing; a foreign bus on loopback finds every peer "in its own network".
 _HOST_NETWORK: Final = ipaddress.IPv4Interface("127.0.0.1/8")
+_NO_ADDRESS: Final = ipaddress.IPv4Interface("0.0.0.0/0")  # until a DHCP server gives one
 _NOTIFY: Final[Mapping[str, Notify]] = {
     "never": "NEVER",
     "success": "SUCCESS",
@@ -40,6 +47,10 @@ _NOTIFY: Final[Mapping[str, Notify]] = {
     "delay": "DELAY",
 }
 _NOWHERE: Final = ("192.0.2.1", 9)  # TEST-NET-1, RFC 5737: asked for a route to, never sent to
+
+
+Tap = Callable[[Bus | ExchangeOnly], Bus | ExchangeOnly]
+"""What is put before the bus by one who wants to see what goes over it: takes the bus, gives another."""
 
 
 class BusUnavailable(OSError):
@@ -50,7 +61,9 @@ def bus_of(config: Config) -> Bus | ExchangeOnly:
     """Return the Bus that chip.bus names; raises BusUnavailable."""
     name = config.chip.bus
     if name == "emulator":
-        return Emulator()
+        return Emulator(model="w5100" if config.chip.model == "auto" else config.chip.model)
+    if name == "spidev":
+        return _spidev_of(config.chip)
     module_name, _, factory_name = name.partition(":")
     # A module beside the configuration file is found as well, behind everything that is installed.
     folder = str(config.folder)
@@ -67,10 +80,21 @@ def bus_of(config: Config) -> Bus | ExchangeOnly:
     return bus
 
 
+def _spidev_of(chip: ChipConfig) -> SpidevBus:
+    """Return the bus on the SPI device, which is not opened yet: what is not there may come."""
+    interrupt, reset = (
+        GpioLine(chip=str(line.chip), line=line.line) if line else None for line in (chip.interrupt, chip.reset)
+    )
+    try:
+        return SpidevBus(chip.device, speed_hz=chip.speed_hz, interrupt=interrupt, reset=reset)
+    except OSError as error:
+        raise BusUnavailable(f"chip.bus: spidev: {error}") from error
+
+
 def addressing_of(config: Config) -> Addressing:
     """Return the addresses that the chip is to hold."""
     network = config.chip.network
-    interface = network.address if network else _HOST_NETWORK
+    interface = (network.address or _NO_ADDRESS) if network else _HOST_NETWORK
     gateway = network.gateway if network else None
     return Addressing(
         mac=bytes.fromhex(config.chip.mac.replace(":", "").replace("-", "")),
@@ -80,14 +104,36 @@ def addressing_of(config: Config) -> Addressing:
     )
 
 
-def uplink_of(config: Config, observe: Callable[[int, str, str], None] | None = None) -> Uplink:
+def uplink_of(
+    config: Config, observe: Callable[[int, str, str], None] | None = None, tap: Tap | None = None
+) -> Uplink:
     """Return the chip with its addresses, not brought up yet; raises BusUnavailable."""
+    bus = bus_of(config)
+    network = config.chip.network
+    chip = Chip(tap(bus) if tap else bus, model=config.chip.model, observe=observe)
+    resolver = Resolver(chip.udp_socket, chip.tcp_socket, network.dns if network else (), time.monotonic)
+    resolve: Resolve = resolver.resolve
+    if network is None:
+        resolve = resolve_by_host
+    elif not network.dhcp and not network.dns:
+        resolve = resolve_literal
     return Uplink(
-        Chip(bus_of(config), observe=observe),
-        addressing_of(config),
+        chip,
+        _addresses_of(config, resolver),
         lanes=config.chip.lanes,
-        resolve=resolve_literal if config.chip.network else resolve_by_host,
+        resolve=resolve,
+        reset_line=getattr(bus, "reset_line", None),
     )
+
+
+def _addresses_of(config: Config, resolver: Resolver) -> Addresses:
+    addressing, network = addressing_of(config), config.chip.network
+    if network is None or not network.dhcp:
+        return Fixed(addressing)
+    name = socket.gethostname().partition(".")[0]
+    client = DhcpClient(addressing.mac, host_name=name if HOST_NAME.fullmatch(name) else "")
+    fallback = addressing if network.address else None
+    return Leased(client, fallback=fallback, use_servers=resolver.use)
 
 
 def helo_name_of(config: Config, relay: RelayConfig) -> str:
@@ -97,7 +143,7 @@ def helo_name_of(config: Config, relay: RelayConfig) -> str:
     """
     if relay.helo_name:
         return relay.helo_name
-    if config.chip.network:
+    if config.chip.network and config.chip.network.address:
         return f"[{config.chip.network.address.ip}]"
     name = socket.gethostname()
     if name.isascii() and "." in name.strip(".") and not name.startswith("localhost"):

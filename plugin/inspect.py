@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from plugin.build import composer_of, lane_of, mqtt_settings_of, relays_of, uplink_of
+from plugin.build import Tap, composer_of, lane_of, mqtt_settings_of, relays_of, uplink_of
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.service import Crew
@@ -35,10 +35,11 @@ class Finding:
     text: str
 
 
-def inspect(config: Config, *, reach: bool) -> Iterator[Finding]:
+def inspect(config: Config, *, reach: bool, tap: Tap | None = None) -> Iterator[Finding]:
     """Yield what is found, one by one; with ``reach`` also broker, chip and relays are spoken to.
 
     The broker is given what ``mqtt`` allows it, each relay what ``smtp`` does; nothing is waited for longer.
+    ``tap`` sees the bus.
     """
     counts = f"{_count(len(config.routes), 'route')}, {_count(len(config.relays), 'relay')}"
     yield Finding(what="configuration", ok=True, text=counts)
@@ -48,7 +49,7 @@ def inspect(config: Config, *, reach: bool) -> Iterator[Finding]:
     yield _outbox(config.outbox.path)
     if reach:
         yield _broker(config)
-        yield from _chip_and_relays(config)
+        yield from _chip_and_relays(config, tap)
 
 
 def _count(number: int, what: str) -> str:
@@ -138,9 +139,9 @@ def _broker(config: Config) -> Finding:
     return Finding(what=where, ok=True, text=f"connected, MQTT {settings.protocol}")
 
 
-def _chip_and_relays(config: Config) -> Iterator[Finding]:
+def _chip_and_relays(config: Config, tap: Tap | None) -> Iterator[Finding]:
     try:
-        uplink = uplink_of(config)
+        uplink = uplink_of(config, tap=tap)
     except OSError as error:
         yield Finding(what="chip", ok=False, text=str(error))
         return

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from plugin import __version__
 from plugin.alert import Alert, Malformed, Message
-from plugin.build import bridge_of, composer_of, lane_of, relays_of, routing_of, uplink_of
+from plugin.build import Tap, bridge_of, composer_of, lane_of, relays_of, routing_of, uplink_of
 from plugin.compose import Composer, TemplateFailed
 from plugin.config import Config
 from plugin.outbox import Outbox
@@ -60,15 +60,17 @@ class ByHand:
         return json.dumps({**texts, "attachments": files}).encode()
 
 
-def send_once(config: Config, mail: ByHand, *, dialogue: Callable[[str], None] | None = None) -> dict[str, Any]:
+def send_once(
+    config: Config, mail: ByHand, *, dialogue: Callable[[str], None] | None = None, tap: Tap | None = None
+) -> dict[str, Any]:
     """Make one attempt to send ``mail``; return the outcome.
 
-    ``dialogue`` gets each line of the SMTP dialogue. Raises RefusedError before anything is tried, OSError without
-    a bus, OutboxError without room for a queue of one.
+    ``dialogue`` gets each line of the SMTP dialogue, ``tap`` sees the bus. Raises RefusedError before anything
+    is tried, OSError without a bus, OutboxError without room for a queue of one.
     """
     payload = _payload(config, mail, composer_of(config))
     with tempfile.TemporaryDirectory(prefix="hardwire-send-") as folder:
-        uplink = uplink_of(config)
+        uplink = uplink_of(config, tap=tap)
         try:
             outbox = Outbox(Path(folder) / "outbox.db")
             try:

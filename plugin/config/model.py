@@ -119,33 +119,40 @@ class GpioLine(Section):
     line: Annotated[Number, Field(ge=0, le=1023)]
 
 
-class StaticNetwork(Section):
-    """The chip's own addresses; no ``gateway`` where the relay is in the same network."""
+class Network(Section):
+    """The chip's own addresses: by DHCP, fixed, or both, and then the fixed ones hold where no server answers.
 
-    address: Interface
+    No ``gateway`` where the relay is in the same network. Without ``dhcp`` there is an ``address``.
+    """
+
+    dhcp: bool = False
+    address: Interface | None = None
     gateway: Address | None = None
     dns: Addresses = ()
 
 
 def _network(value: Any) -> Any:
-    if value in ("host", "dhcp"):  # dhcp is refused in plugin.config.checks
+    if value == "host":
         return None
+    if value == "dhcp":
+        return {"dhcp": True}
     if isinstance(value, str):
-        text = "is no network: write host, or {address: 192.168.1.50/24, gateway: 192.168.1.1}"
+        text = "is no network: write host, dhcp, or {address: 192.168.1.50/24, gateway: 192.168.1.1}"
         raise ValueError(text)  # noqa: TRY004 - pydantic makes a fault of a ValueError alone
     return value
 
 
 class Chip(Section):
-    """The W5100 and the way to it; ``network`` None is the host's own."""
+    """The chip and the way to it; ``network`` None is the host's own."""
 
+    model: Literal["auto", "w5100", "w5100s"] = "auto"
     bus: BusName = "emulator"
-    device: Text | None = None
+    device: Text = "/dev/spidev0.0"
     speed_hz: Annotated[Number, Field(ge=10_000, le=80_000_000)] = 14_000_000
     interrupt: GpioLine | None = None
     reset: GpioLine | None = None
     mac: Mac = "02:08:dc:01:02:03"
-    network: Annotated[StaticNetwork | None, BeforeValidator(_network)] = None
+    network: Annotated[Network | None, BeforeValidator(_network)] = None
     lanes: Annotated[Number, Field(ge=1, le=3)] = 2
 
 

@@ -21,7 +21,6 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "routes": 'write who gets what, such as - {topic: "#", to: [alice]}',
     "host": "write the server's name or IPv4 address",
     "topic": 'write a topic filter, such as water_leak/# or "#"',
-    "address": "write the chip's address, such as 192.168.1.50/24",
     "chip": "write the GPIO chip, such as /dev/gpiochip0",
     "line": "write the number of the line",
 }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from plugin.build import settings_of
+from plugin.build import Tap, settings_of
 from plugin.config import Config
 from plugin.probe.advice import entry_of, exit_code, hints_of, notes_of, problem_of, yaml_of
 from plugin.probe.plan import offers_of, plan_of
@@ -33,13 +33,14 @@ def run_probe(
     timeout_s: float,
     username: str | None,
     ask: Callable[[str], str],
+    tap: Tap | None = None,
     **options: Any,
 ) -> int:
     """Probe ``target`` ("HOST:PORT"), show what is found on standard output, return the exit code.
 
     It goes through the chip of ``config``, None: the emulated one on the host's network, ``by_host``: an ordinary
-    socket; ``options`` are keys of ``relays:``. The password is in the environment, or ``ask`` gets it. Raises
-    WrongUse, and OSError for a bus that cannot be had.
+    socket; ``options`` are keys of ``relays:``. The password is in the environment, or ``ask`` gets it;
+    ``tap`` sees the bus. Raises WrongUse, and OSError for a bus that cannot be had.
     """
     password = None
     if username is not None:
@@ -52,7 +53,7 @@ def run_probe(
     except ValueError as error:  # a login that cannot be sent
         raise WrongUse(str(error)) from None
     screen = Screen(quiet=as_json)
-    with _way(chosen, by_host=by_host) as way:
+    with _way(chosen, tap, by_host=by_host) as way:
         screen.begin(relay.host, relay.port, way.described)
         visits = probe(
             settings,
@@ -89,9 +90,9 @@ def run_probe(
 
 
 @contextmanager
-def _way(config: Config, *, by_host: bool) -> Iterator[Way]:
+def _way(config: Config, tap: Tap | None, *, by_host: bool) -> Iterator[Way]:
     if by_host:
         yield way_by_host()
         return
-    with way_by_chip(config) as way:
+    with way_by_chip(config, tap) as way:
         yield way

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import final
 
-from plugin.build import uplink_of
+from plugin.build import Tap, uplink_of
 from plugin.config import Config
 from plugin.service import Crew
 from plugin.smtp import SocketStream, Stream
@@ -40,9 +40,9 @@ def way_by_host() -> Way:
 
 
 @contextmanager
-def way_by_chip(config: Config) -> Iterator[Way]:
+def way_by_chip(config: Config, tap: Tap | None = None) -> Iterator[Way]:
     """Give the way through the chip of ``config``, which is let go of at the end; raises BusUnavailable."""
-    uplink = uplink_of(config)
+    uplink = uplink_of(config, tap=tap)
 
     def connect(host: str, port: int, timeout_s: float) -> Stream:
         try:

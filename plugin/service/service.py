@@ -23,6 +23,7 @@ from plugin import __version__
 from plugin.alert import Attempt, Letter, Message, timestamp
 from plugin.bridge import Bridge
 from plugin.build import (
+    Tap,
     bridge_of,
     lane_of,
     mqtt_settings_of,
@@ -57,10 +58,11 @@ OUTBOX_RETRY_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who looks on: each line of the SMTP dialogue, each change of a socket's status. For the demo."""
+    """Who looks on: each line of the SMTP dialogue, each change of a socket's status, the bus."""
 
     dialogue: Callable[[str], None] | None = None
     status: Callable[[int, str, str], None] | None = None
+    tap: Tap | None = None
 
 
 class _SessionLost:
@@ -95,7 +97,7 @@ class Service:
 
         self._outbox = outbox_of(config)
         self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
-        self._uplink = uplink_of(config, watch.status)
+        self._uplink = uplink_of(config, watch.status, watch.tap)
         self._standings = standings_of(config)
         relays = relays_of(config)
         self._lanes = [
@@ -152,6 +154,10 @@ class Service:
         the very thread that it interrupts.
         """
         self._asked_to_stop = True
+
+    def _told_to_stop(self) -> bool:
+        """Tell whether no further letter may be begun: from the signal on, not from when it is noticed."""
+        return self._asked_to_stop or self._stopping.is_set()
 
     def stop(self) -> None:
         """Settle what is on the wire, report it, say goodbye. Bounded by GRACE_S and the broker's time-outs."""
@@ -233,10 +239,10 @@ class Service:
                 self._publish_outcomes()  # it has been settled; those on the way may take their time
 
         def work() -> None:
-            while not self._stopping.is_set():
+            while not self._told_to_stop():
                 roused = self._roused
                 try:
-                    carried = self._bridge.carry(deliver, limit=BATCH_LETTERS, stop=self._stopping.is_set)
+                    carried = self._bridge.carry(deliver, limit=BATCH_LETTERS, stop=self._told_to_stop)
                     due_in_s = 0.0 if carried else self._bridge.next_due_in()
                 except OutboxError as error:
                     self._outbox_trouble(error, self._stopping)
@@ -319,8 +325,11 @@ class Service:
         return {
             "queue": {**waiting, "problem": self._outbox_problem},
             "relay": {"ok": relay_problem is None, "problem": relay_problem},
-            # A W5100 has no register that tells of its cable.
-            "chip": {"ok": self._uplink.problem is None, "problem": self._uplink.problem, "link": None},
+            "chip": {
+                "ok": self._uplink.problem is None,
+                "problem": self._uplink.problem,
+                "link": self._uplink.link,  # a W5100 has no register that tells of its cable
+            },
             "mqtt": {"connected": self._broker_problem is None, "problem": self._broker_problem},
         }
 
@@ -330,7 +339,7 @@ class Service:
         return {
             "version": __version__,
             "started_at": timestamp(self._started_at),
-            "chip": {"model": "w5100", "bus": chip.bus, "lanes": chip.lanes, "mac": chip.mac},
+            "chip": {"model": self._uplink.model, "bus": chip.bus, "lanes": chip.lanes, "mac": chip.mac},
             "relays": [f"{one.host}:{one.port}" for one in self._config.relays],
             "routes": [one.topic for one in self._config.routes],
             "counters": self._bridge.counters(),

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
+from plugin.uplink.addresses import Addresses, Fixed
 from plugin.uplink.recovery import SUSPECT, Kind, kind_of, remedy_for
 from plugin.w5100.chip import Addressing, Chip
+from plugin.w5100.errors import LookupFailed
 from plugin.w5100.socket import TcpSocket
 
 _log = logging.getLogger("hardwire.uplink")
@@ -32,7 +34,8 @@ def resolve_by_host(name: str) -> tuple[IPv4Address, ...]:
     try:
         found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     except OSError as error:
-        raise OSError(f"the name {name} cannot be resolved by this host: {error.strerror or error}") from error
+        text = f"the name {name} cannot be resolved by this host: {error.strerror or error}"
+        raise LookupFailed(text) from error
     return tuple(dict.fromkeys(IPv4Address(str(one[4][0])) for one in found))
 
 
@@ -47,14 +50,15 @@ class Uplink:
     def __init__(
         self,
         chip: Chip,
-        addressing: Addressing,
+        addresses: Addresses | Addressing,
         *,
         lanes: int,
         resolve: Resolve,
         reset_line: Callable[[], None] | None = None,
     ) -> None:
         self._chip = chip
-        self._addressing = addressing
+        self._addresses = Fixed(addresses) if isinstance(addresses, Addressing) else addresses
+        self._addressing: Addressing | None = None  # what the chip holds
         self._lanes = lanes
         self._resolve = resolve
         self._reset_line = reset_line
@@ -62,11 +66,23 @@ class Uplink:
         self._up = False
         self._strikes = 0  # faults of the chip since something last went well
         self._problem: str | None = None
+        self._conflict: str | None = None
+        self._link: bool | None = None
 
     @property
     def problem(self) -> str | None:
-        """Return what is wrong with the chip, in one sentence, or None."""
-        return self._problem
+        """Return what is wrong with the chip or its addresses, in one sentence, or None."""
+        return self._problem or self._conflict or self._addresses.problem
+
+    @property
+    def link(self) -> bool | None:
+        """Whether the cable is in, as it was last seen; None for a chip that cannot tell."""
+        return self._link
+
+    @property
+    def model(self) -> str | None:
+        """Which chip was found, None before."""
+        return self._chip.model
 
     # --- Up and kept up -------------------------------------------------------------------------------------
 
@@ -90,13 +106,18 @@ class Uplink:
 
     def _holds(self, *, whole: bool = True) -> bool:
         # Twice, for one flipped bit must not cost the other lanes their connections.
-        return any(self._chip.holds(self._addressing, whole=whole) for _ in range(2))
+        addressing = self._addressing
+        return addressing is not None and any(self._chip.holds(addressing, whole=whole) for _ in range(2))
 
     def _set_up(self) -> None:
         self._up = False
+        self._addressing = None
         self._chip.reset()
-        self._chip.configure(self._addressing, lanes=self._lanes)
+        self._addressing = self._addresses.obtain(self._chip, self._configure)
         self._up = True
+
+    def _configure(self, addressing: Addressing) -> None:
+        self._chip.configure(addressing, lanes=self._lanes)
 
     def watch(self) -> None:
         """Look after the chip between connections: has it forgotten its addresses? Never raises.
@@ -106,10 +127,28 @@ class Uplink:
         """
         try:
             self.bring_up()
+            with self._lock:
+                self._tend()
         except Exception as error:  # noqa: BLE001 - a foreign bus raises whatever it likes
-            self._repair(error)
+            if not self._repair(error) and self._problem is None:
+                self._problem = _words(error)
         else:
             self._strikes = 0
+
+    def _tend(self) -> None:
+        """Renew what has to be renewed, and look for what nobody reports: another host, the cable."""
+        addressing = self._addresses.keep(self._chip, self._configure)
+        if addressing is None:
+            self._set_up()
+        else:
+            self._addressing = addressing
+        if self._addressing is not None and self._chip.conflict():
+            self._conflict = (
+                f"another host on the network uses the chip's address {self._addressing.address}: give one of "
+                "them another"
+            )
+            _log.warning("event=address_conflict address=%s", self._addressing.address)
+        self._link = self._chip.link()
 
     # --- Connections ----------------------------------------------------------------------------------------
 
@@ -119,23 +158,21 @@ class Uplink:
         Where it is the chip that fails, it is repaired and the connection tried again, TRIES times in all. Raises
         OSError, or what a foreign bus does.
         """
-        addresses = self._resolve(host)
-        if not addresses:
-            raise OSError(f"the name {host} has no IPv4 address")
         if self._strikes >= SUSPECT:
             # It lets itself be connected and then does not send: nothing is on the wire now, so this is the time.
             self._heal("socket")
         for left in range(TRIES - 1, -1, -1):
             try:
-                return self._connect(addresses, port, timeout_s)
+                return self._connect(host, port, timeout_s)
             except Exception as error:
                 if not self._repair(error) or not left:
                     raise
         raise AssertionError("unreachable")  # pragma: no cover - the last try returns or raises
 
-    def _connect(self, addresses: Sequence[IPv4Address], port: int, timeout_s: float) -> Connection:
+    def _connect(self, host: str, port: int, timeout_s: float) -> Connection:
         self.bring_up(whole=False)
-        refused: OSError = OSError()
+        addresses = self._resolve(host)
+        refused: OSError = LookupFailed(f"the name {host} has no IPv4 address")
         for address in addresses:
             connection = self._chip.tcp_socket()
             try:

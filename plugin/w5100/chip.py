@@ -12,15 +12,16 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from plugin.w5100 import registers as reg
-from plugin.w5100.bus import Bus, ExchangeOnly, Wire, read, translated, write
-from plugin.w5100.errors import ChipLost, ChipNotFound, NoSocketError, W5100Error
+from plugin.w5100.bus import ECHO, Bus, ExchangeOnly, Wire, read, translated, write
+from plugin.w5100.errors import BusError, ChipLost, ChipNotFound, NoSocketError, W5100Error
 from plugin.w5100.hardware_socket import HardwareSocket, Observer, Ring
+from plugin.w5100.model import AUTO, W5100, W5100S, Model, held_to, is_back, mismatch, model_named, recognised
 from plugin.w5100.socket import TcpSocket
+from plugin.w5100.udp_socket import UdpSocket
 from plugin.w5100.waiting import InterruptLine, Pace, Waiter
 
 log = logging.getLogger("hardwire.w5100")
 
-RTR_AFTER_RESET: Final = reg.RESET_COMMON[reg.RTR]
 RESET_TRY_S: Final = 0.1
 RESET_PAUSE_S: Final = 0.001
 
@@ -88,7 +89,7 @@ class SourcePorts:
 
 
 class Chip:
-    """A W5100 behind a Bus. Thread-safe; the sockets it hands out belong to one thread each.
+    """A W5100 or a W5100S behind a Bus. Thread-safe; the sockets it hands out belong to one thread each.
 
     ``observe`` is told (socket number, old Sn_SR, new Sn_SR) in WIZnet's names whenever a status seen differs from
     the one seen before; it is called in the thread that looked, and must neither raise nor take long.
@@ -98,11 +99,17 @@ class Chip:
         self,
         bus: Bus | ExchangeOnly,
         *,
+        model: str = AUTO,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         observe: Observer | None = None,
     ) -> None:
-        """Take ``bus``; it is not touched yet. One without ``wait_interrupt`` is polled."""
+        """Take ``bus``; it is not touched yet. One without ``wait_interrupt`` is polled.
+
+        ``model`` is ``w5100`` or ``w5100s``, which ``reset`` then insists on, or ``auto``.
+        """
+        self._wanted = None if model == AUTO else model_named(model)
+        self._found: Model | None = None
         self._bus = bus
         self._clock = clock
         self._sleep = sleep
@@ -114,47 +121,103 @@ class Chip:
         self._ports = SourcePorts()
         self._lock = threading.Lock()
         self._sizes: tuple[int, ...] = SPLIT_AFTER_RESET
-        self._sockets: dict[int, TcpSocket] = {}
+        self._sockets: dict[int, TcpSocket | UdpSocket] = {}
 
     # --- Reset and configuration --------------------------------------------------------------------------
 
     def reset(self, timeout_s: float = 1.0) -> None:
-        """Soft reset, and see that a W5100 answers: RTR reads 0x07D0 afterwards. All connections are gone.
+        """Soft reset, and see which chip answers: RTR reads 0x07D0 afterwards, VERR tells a W5100S. All
+        connections are gone.
 
         A board's own reset chip may hold the W5100 for half a second after power-up; until ``timeout_s`` has
-        passed, silence is therefore no verdict. Raises ChipNotFound, with what was read and the remedy.
+        passed, silence is therefore no verdict. Raises ChipNotFound, with what was read and the remedy, also when
+        it is another chip than the one that was asked for.
         """
         with self._lock:
             for socket in self._sockets.values():
                 socket.hardware.retire()
             self._sockets.clear()
             self._sizes = SPLIT_AFTER_RESET
+        self._found = None
         self._waiter.restart()
         deadline = self._clock() + timeout_s
         while (fault := self._try_reset(deadline)) is not None:
             if self._clock() >= deadline:
-                raise ChipNotFound(f"no W5100 answers within {timeout_s:g} s: {fault}")
+                raise ChipNotFound(f"no {self._title} answers within {timeout_s:g} s: {fault}")
             self._sleep(RESET_PAUSE_S)
-        log.info("W5100 found")
+        log.info("%s found", self._title)
+
+    @property
+    def model(self) -> str | None:
+        """Which chip ``reset`` has found: "w5100" or "w5100s"; None before, and after a reset that failed."""
+        return None if self._found is None else self._found.name
+
+    def link(self) -> bool | None:
+        """Return whether the link stands, by PHYSR; None where no register tells: a W5100, or before ``reset``."""
+        if self._found is None or self._found.physr is None:
+            return None
+        return bool(self._wire.read(self._found.physr)[0] & reg.PhyStatus.LNK)
+
+    @property
+    def _title(self) -> str:
+        """WIZnet's name of the chip that is there, or should be."""
+        return (self._found or self._wanted or W5100).title
 
     def _try_reset(self, deadline: float) -> str | None:
         """Return None once the chip has come back from a soft reset, else what was wrong."""
         pace = Pace()
         end = min(deadline, self._clock() + RESET_TRY_S)
+        self._wire.speak(W5100, ECHO)
         try:
             self._wire.write(reg.MR, bytes((reg.Mode.RST,)))
             while True:
                 self._waiter.pause(RESET_TRY_S, pace)
                 mode, rtr = self._wire.transfer((read(reg.MR), read(reg.RTR, 2)))
-                if not mode[0] & reg.Mode.RST and rtr == RTR_AFTER_RESET:
-                    return None
+                if is_back(mode[0], rtr):
+                    return self._accept(self._version(), ECHO)
                 if self._clock() >= end:
                     return (
                         f"MR reads 0x{mode[0]:02X} and RTR 0x{rtr.hex().upper()} instead of 0x07D0 after a soft "
-                        "reset; check that the chip is a W5100, its power, /RESET and SEN, and lower chip.speed_hz"
+                        f"reset; check that the chip is a {self._title}, its power, /RESET and SEN, and lower "
+                        "chip.speed_hz"
                     )
+        except BusError as error:
+            return self._try_another_echo(str(error), end)
         except OSError as error:  # of the bus: an adapter may come late too
             return str(error)
+
+    def _version(self) -> int | None:
+        """Return what VERR reads; None from a bus that refuses an address which a W5100 does not have."""
+        for _ in range(2):
+            try:
+                return self._wire.read(reg.VERR)[0]
+            except OSError as error:
+                log.debug("VERR cannot be read: %s", error)
+        return None
+
+    def _try_another_echo(self, fault: str, end: float) -> str | None:
+        """Return None if it is a W5100S that answers otherwise than a W5100 does, else ``fault``."""
+        pace = Pace()
+        while self._wanted is not W5100 and self._clock() < end:
+            self._waiter.pause(RESET_TRY_S, pace)
+            try:
+                (mode, rtr, version), echo = self._wire.probe((read(reg.MR), read(reg.RTR, 2), read(reg.VERR)))
+            except OSError as error:
+                return str(error)
+            if echo == ECHO:
+                break  # it can answer so: a frame was corrupt, or the chip was not awake yet
+            if is_back(mode[0], rtr) and version[0] == W5100S.verr:
+                return self._accept(version[0], echo)
+        return fault
+
+    def _accept(self, version: int | None, echo: bytes | None) -> str | None:
+        """Take the chip that reads ``version`` for found; return what is wrong if it is not the one wanted."""
+        found = recognised(version)
+        if fault := mismatch(self._wanted, found, version):
+            return fault
+        self._wire.speak(found, held_to(found, echo))
+        self._found = found
+        return None
 
     def configure(
         self, addressing: Addressing, *, lanes: int = 1, retry_time_s: float = 0.2, retry_count: int = 8
@@ -167,7 +230,7 @@ class Chip:
         """
         sizes = SPLITS.get(lanes)
         if sizes is None:
-            raise ValueError(f"lanes is {lanes}; a W5100 serves 1 to {max(SPLITS)}")
+            raise ValueError(f"lanes is {lanes}; a {self._title} serves 1 to {max(SPLITS)}")
         rtr = round(retry_time_s / reg.RTR_UNIT_S)
         if not 0 < rtr < 0x10000 or not 0 <= retry_count < 0x100:
             raise ValueError(f"retry_time_s {retry_time_s} or retry_count {retry_count} fits no register")
@@ -191,7 +254,7 @@ class Chip:
                     f"instead of {timing.hex(' ')}; lower chip.speed_hz, check power and /RESET"
                 )
             self._sizes = sizes
-        log.info("W5100 is %s, lanes: %d", addressing.address, lanes)
+        log.info("%s is %s, lanes: %d", self._title, addressing.address, lanes)
 
     def holds(self, addressing: Addressing, *, whole: bool = True) -> bool:
         """Return True if the chip still has ``addressing`` and its memory split: it has not reset itself.
@@ -210,22 +273,52 @@ class Chip:
     def tcp_socket(self) -> TcpSocket:
         """Hand out a free hardware socket; NoSocketError when there is none. ``close`` gives it back."""
         with self._lock:
-            number = next((one for one in range(len(self._sizes)) if one not in self._sockets), None)
-            if number is None:
-                raise NoSocketError(f"all {len(self._sizes)} hardware sockets are in use")
-            size, offset = self._sizes[number], sum(self._sizes[:number])
-            hardware = HardwareSocket(
-                number,
-                tx=Ring(base=reg.TX_BASE + offset, size_bytes=size),
-                rx=Ring(base=reg.RX_BASE + offset, size_bytes=size),
-                split=_split(self._sizes),
-                wire=self._wire,
-                waiter=self._waiter,
-                observe=self._observe,
-            )
-            socket = TcpSocket(hardware, next_port=self._ports.take, release=self._release)
-            self._sockets[number] = socket
+            socket = TcpSocket(self._free(), next_port=self._ports.take, release=self._release)
+            self._sockets[socket.number] = socket
             return socket
+
+    def udp_socket(self, port: int = 0) -> UdpSocket:
+        """Hand out a free hardware socket, open for UDP on ``port``; 0 means a random one of the dynamic range.
+
+        It has the memory of a lane: look up a name before the lane connects. NoSocketError when none is free,
+        ChipTimeout, ChipLost or BusError when it does not open. ``close`` gives it back.
+        """
+        if not 0 <= port < 0x10000:
+            raise ValueError(f"port {port} is not between 0 and 65535")
+        with self._lock:
+            # Not the next one: whoever forges answers must not know the port (RFC 5452, section 9.2).
+            chosen = port or FIRST_DYNAMIC_PORT + secrets.randbelow(DYNAMIC_PORTS)
+            socket = UdpSocket(self._free(), port=chosen, release=self._release)
+            self._sockets[socket.number] = socket
+        try:
+            socket.open()
+        except BaseException:
+            socket.close()
+            raise
+        return socket
+
+    def _free(self) -> HardwareSocket:
+        """Return the registers of a hardware socket that is not handed out."""
+        number = next((one for one in range(len(self._sizes)) if one not in self._sockets), None)
+        if number is None:
+            raise NoSocketError(f"all {len(self._sizes)} hardware sockets are in use")
+        size, offset = self._sizes[number], sum(self._sizes[:number])
+        return HardwareSocket(
+            number,
+            tx=Ring(base=reg.TX_BASE + offset, size_bytes=size),
+            rx=Ring(base=reg.RX_BASE + offset, size_bytes=size),
+            split=_split(self._sizes),
+            wire=self._wire,
+            waiter=self._waiter,
+            observe=self._observe,
+        )
+
+    def conflict(self) -> bool:
+        """Return True if another host has used our address since the last call (IR.CONFLICT), which is cleared."""
+        seen = bool(self._wire.read(reg.IR)[0] & reg.Interrupt.CONFLICT)
+        if seen:
+            self._wire.write(reg.IR, bytes((reg.Interrupt.CONFLICT,)))
+        return seen
 
     @property
     def connections(self) -> int:
@@ -245,7 +338,10 @@ class Chip:
         with self._lock:
             sockets = list(self._sockets.values())
         for socket in sockets:
-            socket.close(timeout_s=0.0)
+            if isinstance(socket, TcpSocket):
+                socket.close(timeout_s=0.0)
+            else:
+                socket.close()
         release = getattr(self._bus, "close", None)
         if release is None:
             return
@@ -254,7 +350,7 @@ class Chip:
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything
             log.warning("the bus could not be released: %s: %s", type(error).__name__, error)
 
-    def _release(self, socket: TcpSocket) -> None:
+    def _release(self, socket: TcpSocket | UdpSocket) -> None:
         with self._lock:
             if self._sockets.get(socket.number) is not socket:
                 return  # the chip was reset, the number may have a new owner

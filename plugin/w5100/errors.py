@@ -43,3 +43,31 @@ class ConnectRefused(W5100Error, ConnectionRefusedError):
 
 class ConnectionLost(W5100Error, ConnectionResetError):
     """The connection was reset, or ended where it must not end."""
+
+
+class LookupFailed(W5100Error):
+    """A name has no address for us; base of the four below."""
+
+
+class InvalidName(LookupFailed, ValueError):
+    """What was to be looked up cannot be a host's name."""
+
+
+class NameNotFound(LookupFailed):
+    """A DNS server says that the name does not exist (NXDOMAIN)."""
+
+
+class NoAddressError(LookupFailed):
+    """A DNS server says that the name exists and has no IPv4 address (NODATA)."""
+
+
+class NoAnswerError(LookupFailed, TimeoutError):
+    """No DNS server gave an answer that can be used: silent, failing (SERVFAIL), or answering something else."""
+
+
+class NoLease(W5100Error, TimeoutError):
+    """No DHCP server gave a lease that can be used."""
+
+
+class LeaseLost(W5100Error):
+    """The lease is over: expired, or taken back by its server. Its address must not be used any more."""

@@ -112,7 +112,10 @@ class HardwareSocket:
         return self._retired
 
     def transfer(self, accesses: Sequence[Access]) -> list[bytes]:
-        """Carry out ``accesses`` in one exchange; ChipLost after a reset, BusError or OSError from the bus."""
+        """Carry out ``accesses`` in one exchange; ChipLost after a reset, BusError or OSError from the bus.
+
+        On a W5100S they may be a few, one behind the other: see ``bus.exchanges``.
+        """
         if self._retired:
             raise ChipLost(f"socket {self.number}: the chip was reset, the connection is gone")
         return self._wire.transfer(accesses)

@@ -1,7 +1,7 @@
 """Registers of the W5100 under WIZnet's own names: addresses, bits, commands, states, reset values. No behaviour.
 
-Source: W5100 datasheet, chapters 3 and 4, and WIZnet's ioLibrary (w5100.h). Registers wider than one octet are
-big-endian: the high octet stands at the lower address.
+Source: W5100 datasheet, chapters 3 and 4, and WIZnet's ioLibrary (w5100.h, w5100s.h). Registers wider than one
+octet are big-endian: the high octet stands at the lower address. The W5100S has all of them at the same addresses.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ UIPR: Final = 0x002A
 UPORT: Final = 0x002E
 
 RTR_UNIT_S: Final = 100e-6
+
+# Of what the W5100S has beyond that (0x0030 to 0x0088): the registers that are used here.
+PHYSR: Final = 0x003C
+VERR: Final = 0x0080
 
 # --- Socket registers: add socket_base(n) ---------------------------------------------------------------
 SOCKETS: Final = 4
@@ -87,6 +91,13 @@ class Interrupt(IntFlag):
     PPPOE = 0x20
     UNREACH = 0x40
     CONFLICT = 0x80
+
+
+class PhyStatus(IntFlag):
+    """Bits of PHYSR (W5100S): the link stands; the cable is out."""
+
+    LNK = 0x01
+    CABOFF = 0x80
 
 
 class SocketMode(IntFlag):

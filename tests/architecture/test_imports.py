@@ -52,7 +52,10 @@ PLAN: dict[str, set[str]] = {
     "inspect": {"config", "compose", "mqtt", "build", "service"},
     "demo": {"alert", "config", "mqtt", "service"},
     "probe": {"smtp", "uplink", "config", "build", "service"},
-    "cli": {"compose", "config", "outbox", "service", "oneshot", "inspect", "probe", "demo"},
+    "workbench": {"w5100", "config", "build"},
+    "cli": {
+        *{"compose", "config", "outbox", "build", "service", "oneshot", "inspect", "probe", "workbench", "demo"},
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -62,6 +65,7 @@ PRIVATE: dict[str, set[str]] = {
     "paho": {"mqtt"},
     "sqlite3": {"outbox"},
     "jinja2": {"compose"},
+    "dns": {"w5100"},
     "spidev": {"w5100"},
     "gpiod": {"w5100"},
     "yaml": {"config"},

@@ -65,7 +65,7 @@ EXPECTED = [
     (11, "chip.network.gateway", "192.168.2.1 is outside the chip's network 192.168.1.0/24"),
     (12, "chip.lanes", '"4" must be at most 3'),
     (13, "chip.lanes", "is given twice; the first stands in line 12"),
-    (15, "relays[0].host", "DNS over the chip is not built yet: give the relay's IPv4 address"),
+    (15, "relays[0].host", "the chip has nobody to ask for its address: write chip.network.dns"),
     (16, "relays[0].port", '"eighty" must be a whole number'),
     (17, "relays[0].username", "a username needs a password"),
     (18, "relays[0].greeting", '"helol" must be auto or helo (did you mean helo?)'),
@@ -136,21 +136,41 @@ def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path) 
         ("topics: {base: $SYS}", "topics.base", "$"),
         ("topics: {base: a/+/b}", "topics.base", "wildcards"),
         ("topics: {base: homeassistant}", "home_assistant.prefix", "differ"),
-        ("chip: {bus: spidev}", "chip.bus", "not built yet"),
+        ("chip: {bus: spidev}", "chip.network", "addresses: write dhcp, or"),
+        ("chip: {bus: spidev, network: host}", "chip.network", "addresses: write dhcp, or"),
+        ("chip: {model: w5500}", "chip.model", "must be auto, w5100 or w5100s"),
         ("chip: {bus: usb}", "chip.bus", "module:factory"),
         ("chip: {bus: 'a:b:c'}", "chip.bus", "module:factory"),
         ("chip: {bus: 'a-b:c'}", "chip.bus", "module:factory"),
-        ("chip: {device: /dev/spidev0.0}", "chip.device", "not built yet"),
-        ("chip: {interrupt: {chip: /dev/gpiochip0, line: 25}}", "chip.interrupt", "not built yet"),
-        ("chip: {reset: {chip: /dev/gpiochip0, line: 24}}", "chip.reset", "not built yet"),
+        ("chip: {interrupt: {chip: /dev/gpiochip0}}", "chip.interrupt.line", "is missing: write the number"),
+        ("chip: {reset: {line: 24}}", "chip.reset.chip", "is missing: write the GPIO chip"),
+        ("chip: {reset: {chip: /dev/gpiochip0, line: 5000}}", "chip.reset.line", "at most 1023"),
+        (
+            "chip: {bus: spidev, network: dhcp, interrupt: {chip: g, line: 1}, reset: {chip: g, line: 1}}",
+            "chip.reset",
+            "/INT and /RESET are two wires",
+        ),
         ("chip: {speed_hz: 1}", "chip.speed_hz", "at least 10000"),
         ("chip: {mac: 2:8:dc:1:2:3}", "chip.mac", "six octets"),
         ("chip: {mac: 'ff:ff:ff:ff:ff:ff'}", "chip.mac", "odd"),
         ("chip: {mac: 13:34:56:01:02:03}", "chip.mac", "odd"),
         ("chip: {mac: '00:00:00:00:00:00'}", "chip.mac", "begin with 02"),
         ("chip: {mac: '02:08-dc:01:02:03'}", "chip.mac", "six octets"),
-        ("chip: {network: dhcp}", "chip.network", "DHCP is not built yet"),
-        ("chip: {network: static}", "chip.network", "write host"),
+        ("chip: {network: static}", "chip.network", "write host, dhcp, or"),
+        ("chip: {network: {}}", "chip.network.address", "is missing"),
+        ("chip: {network: {dhcp: false}}", "chip.network.address", "or dhcp: true"),
+        ("chip: {network: {dhcp: sometimes, address: 10.0.0.2/8}}", "chip.network.dhcp", "true or false"),
+        ("chip: {network: {dhcp: true, gateway: 192.168.1.1}}", "chip.network.gateway", "needs address beside it"),
+        (
+            "chip: {network: {dhcp: true, address: 10.0.0.2/8, gateway: 11.0.0.1}}",
+            "chip.network.gateway",
+            "outside",
+        ),
+        (
+            "chip: {network: {address: 10.0.0.2/8, dns: []}}\nrelays: [{host: 10.0.0.1}, {host: a}]",
+            "relays[1].host",
+            "write chip.network.dns",
+        ),
         ("chip: {network: 5}", "chip.network", "section"),
         ("chip: {network: {gateway: 192.168.1.1}}", "chip.network.address", "is missing"),
         ("chip: {network: {address: 192.168.1.50}}", "chip.network.address", "prefix"),
@@ -217,7 +237,7 @@ def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path) 
 )
 def test_one_fault_and_no_other(tmp_path: Path, text: str, key: str, word: str) -> None:
     found = faults(tmp_path, text)
-    assert [one[:2] for one in found] == [(1, key)], found
+    assert [one[:2] for one in found] == [(1 + text.count("\n"), key)], found
     assert any(one in found[0][2] for one in word.split("|")), found
 
 
@@ -285,6 +305,42 @@ def test_one_warning_about_a_relay_and_no_other(tmp_path: Path, relay: str, key:
     warnings = loaded(tmp_path, f"relays: [{{host: a, {relay}}}]").warnings
     assert [(one.line, one.key) for one in warnings] == [(1, f"relays[0].{key}")]
     assert word in warnings[0].text
+
+
+@pytest.mark.parametrize(
+    ("chip", "key", "word"),
+    [
+        ("device: /dev/spidev0.0", "device", "no effect with bus: emulator"),
+        ("interrupt: {chip: /dev/gpiochip0, line: 25}", "interrupt", "it belongs to spidev"),
+        ("reset: {chip: /dev/gpiochip0, line: 24}", "reset", "it belongs to spidev"),
+        ('bus: "adapter:open_bus", reset: {chip: c, line: 1}', "reset", "no effect with bus: adapter:open_bus"),
+        ("network: dhcp", "network", "only as root or in a network namespace"),
+        ("network: {dhcp: true, address: 10.0.0.2/8}", "network", "only as root or in a network namespace"),
+        ("bus: spidev, network: dhcp", "device", "there is no /dev/spidev0.0 yet"),
+        ("bus: spidev, network: dhcp, device: /nowhere", "device", "there is no /nowhere yet: is SPI on"),
+        (
+            "bus: spidev, network: dhcp, device: /dev/null, interrupt: {chip: g, line: 1}",
+            "interrupt.chip",
+            "/g yet",
+        ),
+        (
+            "bus: spidev, network: dhcp, device: /dev/null, reset: {chip: /nowhere, line: 1}",
+            "reset.chip",
+            "no /nowhere",
+        ),
+    ],
+)
+def test_one_warning_about_the_chip_and_no_other(tmp_path: Path, chip: str, key: str, word: str) -> None:
+    warnings = loaded(tmp_path, f"chip: {{{chip}}}").warnings
+    place = f"chip.{key}"
+    assert [(one.line, one.key) for one in warnings] == [(1, place)]
+    assert word in warnings[0].text
+
+
+@pytest.mark.parametrize("bus", ["spidev, device: /dev/null", '"adapter:open_bus"'])
+def test_a_server_that_gives_addresses_gives_name_servers_too(tmp_path: Path, bus: str) -> None:
+    text = f"chip: {{bus: {bus}, network: dhcp}}\nrelays: [{{host: smtp.example.net}}, {{host: 10.0.0.1}}]"
+    assert loaded(tmp_path, text).warnings == ()
 
 
 def test_what_is_missing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from plugin.config import Config, StaticNetwork, load, schema_keys
+from plugin.config import Config, Network, load, schema_keys
 from plugin.config.values import Mechanism, parse_duration, parse_size
 from plugin.route import check_recipients
 from plugin.smtp.auth import Credentials
@@ -77,13 +77,7 @@ def test_the_example_of_the_contract_has_only_what_is_not_built_yet(tmp_path: Pa
     (tmp_path / "secrets.yaml").write_text("mqtt: a\nsmtp: b\n")
     (tmp_path / "templates").mkdir()
     found = faults_of(write(tmp_path, (HERE / "contract.yaml").read_text()))
-    assert [(line, key) for line, key, _ in found] == [
-        (5, "chip.device"),
-        (7, "chip.interrupt"),
-        (8, "chip.reset"),
-        (10, "chip.network"),
-        (33, "home_assistant.discovery"),
-    ]
+    assert [(line, key) for line, key, _ in found] == [(33, "home_assistant.discovery")]
     assert all("not built yet" in text for _, _, text in found)
 
 
@@ -228,12 +222,64 @@ def test_a_bus_of_ones_own_with_fixed_addresses(tmp_path: Path) -> None:
         relays: [{host: 192.168.1.2, security: none, helo_name: "[192.168.1.50]"}]
         """,
     )
-    assert config.chip.network == StaticNetwork(
+    assert config.chip.network == Network(
         address=IPv4Interface("192.168.1.50/24"),
         gateway=IPv4Address("192.168.1.1"),
         dns=(IPv4Address("192.168.1.1"),),
     )
     assert config.chip.mac == "02:08:dc:aa:bb:cc"
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "network"),
+    [
+        ("host", None),
+        ("dhcp", Network(dhcp=True)),
+        ("{dhcp: true}", Network(dhcp=True)),
+        ("{dhcp: yes, dns: 1.1.1.1}", Network(dhcp=True, dns=(IPv4Address("1.1.1.1"),))),
+        (
+            "{dhcp: true, address: 192.168.1.50/24, gateway: 192.168.1.1}",
+            Network(dhcp=True, address=IPv4Interface("192.168.1.50/24"), gateway=IPv4Address("192.168.1.1")),
+        ),
+        ("{dhcp: false, address: 10.0.0.2/8}", Network(address=IPv4Interface("10.0.0.2/8"))),
+    ],
+)
+def test_networks(tmp_path: Path, written: str, network: Network | None) -> None:
+    relay = "relays: [{host: 10.0.0.1, security: none}]"
+    config = loaded(tmp_path, f'chip: {{bus: "adapter:open_bus", network: {written}}}\n{relay}')
+    assert config.chip.network == network
+    assert config.warnings == ()
+
+
+def test_a_chip_on_a_board(tmp_path: Path) -> None:
+    for name in ("spi", "gpio"):
+        (tmp_path / name).touch()
+    config = loaded(
+        tmp_path,
+        f"""\
+        chip:
+          model: w5100s
+          bus: spidev
+          device: {tmp_path / "spi"}
+          speed_hz: 8000000
+          interrupt: {{chip: gpio, line: 25}}
+          reset: {{chip: {tmp_path / "gpio"}, line: 24}}
+          network: {{address: 192.168.1.50/24, dns: [192.168.1.1, 1.1.1.1]}}
+        relays: [{{host: smtp.example.net, security: none}}]
+        """,
+    )
+    chip = config.chip
+    assert (chip.model, chip.bus, chip.device, chip.speed_hz) == (
+        "w5100s",
+        "spidev",
+        str(tmp_path / "spi"),
+        8_000_000,
+    )
+    assert chip.interrupt is not None
+    assert chip.reset is not None
+    assert (chip.interrupt.chip, chip.interrupt.line) == (tmp_path / "gpio", 25)
+    assert (chip.reset.chip, chip.reset.line) == (tmp_path / "gpio", 24)
     assert config.warnings == ()
 
 

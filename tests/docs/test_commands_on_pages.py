@@ -48,7 +48,11 @@ def test_every_command_and_option_to_type_exists(page: str) -> None:
             assert words[1] in ("--version", "--help"), line
             continue
         assert words[1] in COMMANDS, f"{page}: {line}"
-        known = {option for one in COMMANDS[words[1]].params for option in one.opts} | {"--help"}
+        command = COMMANDS[words[1]]
+        if isinstance(command, click.Group) and len(words) > 2:
+            assert words[2] in command.commands, f"{page}: {line}"
+            command = command.commands[words[2]]
+        known = {option for one in command.params for option in one.opts} | {"--help"}
         assert set(re.findall(r"(?<![\w-])--[a-z-]+", line)) <= known, f"{page}: {line}"
 
 

@@ -1,4 +1,4 @@
-"""A W5100 by another hand: kernel sockets behind SPI frames, odd in every way that the facts allow.
+"""A W5100 and a W5100S by another hand: kernel sockets behind SPI frames, odd in every way that the facts allow.
 
 It was written from the description of the chip alone, shares no code with the product, and needs the standard
 library only, so that a copy of this file can be the bus of a service. All that the chip leaves open is drawn from
@@ -22,6 +22,7 @@ FIN_WAIT, CLOSE_WAIT, LAST_ACK = 0x18, 0x1C, 0x1D
 ALIVE = (ESTABLISHED, CLOSE_WAIT)
 FOR_EVER = 1 << 60
 GRAVES = 8
+ECHOES = (b"\x00\x01\x02", b"\x01\x02\x03", b"\x00\x00\x00", b"\xff\xff\xff", b"\x5a\x00\xff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,11 @@ class Temper:
     acknowledged: int = 8192  # octets acknowledged in a tick
     fin_wait: int = 0
     last_ack: int = 0
+    w5100s: bool = False
+    echo: bytes = b"\x00\x01\x02"  # of a W5100S, on MISO during opcode and address
 
     @classmethod
-    def drawn(cls, seed: int) -> Temper:
+    def drawn(cls, seed: int, *, w5100s: bool = False) -> Temper:
         """Return one of many."""
         draw = random.Random(seed)
         return cls(
@@ -78,6 +81,8 @@ class Temper:
             acknowledged=draw.choice((37, 150, 536, 1460, 8192)),
             fin_wait=draw.choice((0, 1, 8)),
             last_ack=draw.choice((0, 1, 8, FOR_EVER)),
+            w5100s=w5100s,
+            echo=draw.choice(ECHOES) if w5100s else ECHOES[0],
         )
 
     def __str__(self) -> str:
@@ -490,3 +495,41 @@ class ForeignChip:
             self.common[0x15] &= ~data
         else:
             self.common[address & 0xFF] = data
+
+
+class ForeignW5100S(ForeignChip):
+    """The W5100S: the same, and long frames, for which the address counts up."""
+
+    def __init__(self, temper: Temper | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(temper, clock)
+        self.long_frames = 0
+
+    def exchange(self, frames: bytes, frame_bytes: int = 4) -> bytes:
+        """Carry out each frame octet by octet of its data."""
+        size = frame_bytes - 3
+        assert size > 0, "a frame without data"
+        assert len(frames) % frame_bytes == 0, "frames have one length"
+        single = bytearray()
+        for start in range(0, len(frames), frame_bytes):
+            address = int.from_bytes(frames[start + 1 : start + 3], "big")
+            for n, octet in enumerate(frames[start + 3 : start + frame_bytes]):
+                single += bytes((frames[start], address + n >> 8, address + n & 0xFF, octet))
+        answer = super().exchange(bytes(single))
+        if answer.startswith(b"\xff"):  # still deaf
+            return b"\xff" * len(frames)
+        self.long_frames += len(frames) // frame_bytes if size > 1 else 0
+        data = answer[3::4]
+        return b"".join([self.temper.echo + data[start : start + size] for start in range(0, len(data), size)])
+
+    def _read(self, address: int) -> int:
+        value = super()._read(address)
+        if address >= 0x4000:
+            return value
+        if address & 0x0400:
+            return SYNSENT if address & 0xFF == 0x03 and value == ARP else value
+        return {0x00: value | 0x03, 0x3C: 0x01, 0x80: 0x51}.get(address & 0xFF, value)
+
+
+def chip_of(temper: Temper, clock: Callable[[], float] = time.monotonic) -> ForeignChip:
+    """Return the chip that ``temper`` tells of."""
+    return (ForeignW5100S if temper.w5100s else ForeignChip)(temper, clock)

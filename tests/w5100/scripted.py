@@ -261,6 +261,38 @@ class InterruptChip(ScriptedChip):
         return self.interrupt()
 
 
+class LongFrameChip(InterruptChip):
+    """A W5100S: VERR, PHYSR, and frames with many octets of data, whose addresses count up."""
+
+    def __init__(self, clock: FakeClock | None = None, *, isn: int = 0xFFF0) -> None:
+        self.wire: list[tuple[str, int]] = []  # what went out, in hexadecimal, and the length of its frames
+        super().__init__(clock, isn=isn)
+
+    def reset(self) -> None:
+        super().reset()
+        self.memory[reg.MR] = 0x03
+        self.memory[reg.VERR] = 0x51
+        self.memory[reg.PHYSR] = 0x01
+
+    def exchange(self, frames: bytes, frame_bytes: int = 4) -> bytes:
+        self.wire.append((frames.hex(), frame_bytes))
+        if frame_bytes == 4:
+            return super().exchange(frames)
+        assert 4 < frame_bytes <= 4096
+        assert len(frames) % frame_bytes == 0
+        out = b""
+        for start in range(0, len(frames), frame_bytes):
+            opcode, address = frames[start], int.from_bytes(frames[start + 1 : start + 3], "big")
+            data = frames[start + 3 : start + frame_bytes]
+            single = [bytes((opcode, *(address + n).to_bytes(2, "big"), octet)) for n, octet in enumerate(data)]
+            out += ECHO + super().exchange(b"".join(single))[3::4]
+        return out
+
+    def forget_frames(self) -> None:
+        super().forget_frames()
+        self.wire.clear()
+
+
 def ready(bus: ScriptedChip, lanes: int = 1) -> Chip:
     """Return a configured driver for ``bus``."""
     chip = Chip(bus, clock=bus.clock, sleep=bus.clock.sleep)
@@ -274,6 +306,36 @@ def connected(bus: ScriptedChip, lanes: int = 1) -> TcpSocket:
     socket = ready(bus, lanes).tcp_socket()
     socket.connect(PEER, PORT, timeout_s=5)
     return socket
+
+
+def carry_mail(bus: ScriptedChip, socket: TcpSocket, size: int) -> int:
+    """Greeting, EHLO, then MAIL RCPT DATA in one group, content of ``size`` octets, QUIT; return the payload.
+
+    Connecting and closing are in it.
+    """
+    answers = {20: 150, 120: 60, size: 50}
+    asked = 0
+
+    def answer(number: int) -> None:
+        nonlocal asked
+        before = len(bus.sent)
+        bus.do_send(number)
+        asked += len(bus.sent) - before
+        if octets := answers.pop(asked, 0):
+            asked = 0
+            bus.clock.at(0.02, lambda: bus.peer_sends(bytes(octets)))
+
+    bus.on[Command.SEND] = answer
+    socket.connect(PEER, PORT, timeout_s=1)
+    bus.clock.at(0.02, lambda: bus.peer_sends(bytes(80)))
+    payload = len(socket.receive(4096, timeout_s=5)) + 6
+    for part in (20, 120, size):
+        socket.send_all(bytes(part), timeout_s=5)
+        payload += part + len(socket.receive(4096, timeout_s=5))
+    socket.send_all(b"QUIT\r\n", timeout_s=5)
+    socket.close()
+    assert payload == 80 + 150 + 60 + 50 + 20 + 120 + size + 6
+    return payload
 
 
 def silently(number: int) -> None:

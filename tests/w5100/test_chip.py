@@ -42,22 +42,27 @@ def test_the_constructor_does_not_touch_the_bus() -> None:
 def test_golden_frames_of_reset() -> None:
     bus = ScriptedChip()
     Chip(bus, clock=bus.clock, sleep=bus.clock.sleep).reset()
-    assert [one.hex() for one in bus.exchanges] == ["f0000080", "0f0000000f0017000f001800"]
+    assert [one.hex() for one in bus.exchanges] == ["f0000080", "0f0000000f0017000f001800", "0f008000"]
 
 
 def test_reset_waits_until_mr_rst_has_cleared_itself() -> None:
     bus = ScriptedChip()
     bus.reads[reg.MR] = deque([0x80, 0x80, 0x80])
     Chip(bus, clock=bus.clock, sleep=bus.clock.sleep).reset()
-    assert len(bus.exchanges) == 5
+    assert len(bus.exchanges) == 6
 
 
-def test_reset_takes_a_chip_whose_mr_has_other_bits_set_as_the_w5100s_has() -> None:
+def test_the_model_is_told_once_the_chip_has_been_found() -> None:
     bus = ScriptedChip()
-    bus.reset()
-    bus.reads[reg.MR] = deque([0x03])
-    Chip(bus, clock=bus.clock, sleep=bus.clock.sleep).reset()
-    assert len(bus.exchanges) == 2
+    chip = Chip(bus, clock=bus.clock, sleep=bus.clock.sleep)
+    told = [(chip.model, chip.link())]
+    chip.reset()
+    told.append((chip.model, chip.link()))
+    bus.corrupt = lambda out: bytes(len(out))
+    with pytest.raises(ChipNotFound):
+        chip.reset(timeout_s=0.1)
+    told.append((chip.model, chip.link()))
+    assert told == [(None, None), ("w5100", None), (None, None)]
 
 
 @pytest.mark.parametrize(("octet", "remedy"), [(0x00, "SEN"), (0xFF, "/RESET")])

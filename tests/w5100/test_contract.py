@@ -58,8 +58,8 @@ class Place:
         else:
             self.peer = "127.0.0.1"
             interface = IPv4Interface("127.0.0.10/8")
-            self.wire = Emulator()
-        self.bus: Bus | ExchangeOnly = ExchangeAlone(self.wire) if kind == "exchange-only" else self.wire
+            self.wire = Emulator(model="w5100s" if kind.startswith("w5100s") else "w5100")
+        self.bus: Bus | ExchangeOnly = ExchangeAlone(self.wire) if kind.endswith("exchange-only") else self.wire
         self.addressing = Addressing(
             mac=bytes.fromhex("0208dc010203"),
             address=interface.ip,
@@ -103,7 +103,7 @@ class Place:
             raise faults[0]
 
 
-KINDS = ["emulator", "exchange-only"]
+KINDS = ["emulator", "exchange-only", "w5100s", "w5100s-exchange-only"]
 PARAMETERS = [
     *KINDS,
     *([pytest.param("hardware", marks=pytest.mark.hardware)] if os.environ.get("W5100_SPI") else []),

@@ -25,7 +25,7 @@ from plugin.w5100 import (
     SocketTimeout,
     TcpSocket,
 )
-from tests.w5100.foreign_chip import CLOSED, FOR_EVER, ForeignChip, Temper
+from tests.w5100.foreign_chip import CLOSED, ECHOES, FOR_EVER, ForeignChip, ForeignW5100S, Temper, chip_of
 
 HERE = "127.0.0.1"
 NOBODY = "192.0.2.25"
@@ -45,7 +45,7 @@ class World:
 
     def __init__(self, temper: Temper, *, lanes: int = 1) -> None:
         self.now = 1000.0
-        self.foreign = ForeignChip(temper, clock=self)
+        self.foreign = chip_of(temper, clock=self)
         self.chip = Chip(self.foreign, clock=self, sleep=self.sleep)
         self.listener = kernel.create_server((HERE, 0))
         self.listener.setblocking(False)
@@ -184,7 +184,11 @@ def to_the_end(socket: TcpSocket, most: int = 4096) -> bytes:
 
 
 def tempers(count: int) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("temper", [Temper.drawn(seed) for seed in range(count)], ids=range(count))
+    """So many of the W5100, and a quarter as many of the W5100S."""
+    drawn = [Temper.drawn(seed) for seed in range(count)]
+    drawn += [Temper.drawn(seed, w5100s=True) for seed in range(count // 4)]
+    ids = [f"{'s' if temper.w5100s else ''}{number % count}" for number, temper in enumerate(drawn)]
+    return pytest.mark.parametrize("temper", drawn, ids=ids)
 
 
 # --- in every temper ------------------------------------------------------------------------------------------
@@ -307,7 +311,7 @@ def test_who_never_answers_is_given_up_by_chip_or_deadline(temper: Temper) -> No
         with pytest.raises(SocketTimeout):
             socket.connect(NOBODY, 25, timeout_s=1.5)
         assert one.now < 1002
-        with pytest.raises(PeerTimeout, match="ARP" if temper.silent_in_arp else "SYN"):
+        with pytest.raises(PeerTimeout, match="ARP" if temper.silent_in_arp and not temper.w5100s else "SYN"):
             socket.connect(NOBODY, 25, timeout_s=60)
         assert one.now < 1035
         socket.close()
@@ -327,6 +331,20 @@ def test_three_lanes_do_not_disturb_each_other(temper: Temper) -> None:
 
 
 # --- one oddity alone -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_w5100s_is_served_in_long_frames_whatever_its_echo(echo: bytes) -> None:
+    data = random.Random(3).randbytes(20_000)
+    with world(Temper(w5100s=True, echo=echo, isn=0xFFFE, rx_start=0xFFF0)) as one:
+        assert one.chip.model == "w5100s"
+        assert one.chip.link() is True
+        socket = one.connect(mirror(len(data)))
+        socket.send_all(data, timeout_s=60)
+        assert exactly(socket, len(data)) == data
+        assert isinstance(one.foreign, ForeignW5100S)
+        assert one.foreign.long_frames > 5
+        socket.close()
 
 
 def test_a_last_ack_that_lasts_ends_with_close() -> None:

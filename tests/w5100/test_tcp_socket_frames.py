@@ -6,7 +6,7 @@ import pytest
 
 from plugin.w5100 import TcpSocket
 from plugin.w5100.registers import Command, SocketInterrupt
-from tests.w5100.scripted import PEER, PORT, InterruptChip, ready
+from tests.w5100.scripted import PEER, PORT, InterruptChip, carry_mail, ready
 
 OPEN = """
 0f001a00 0f001b00                      RMSR, TMSR: does the chip still hold its split
@@ -139,29 +139,7 @@ def test_golden_frames_of_close(bus: InterruptChip, socket: TcpSocket) -> None:
 
 @pytest.mark.parametrize(("mail", "most"), [(1024, 1.07), (102_400, 1.002)])
 def test_what_a_mail_costs_on_the_wire(bus: InterruptChip, socket: TcpSocket, mail: int, most: float) -> None:
-    """Greeting, EHLO, then MAIL RCPT DATA in one group, content, QUIT; connecting and closing count too."""
-    answers = {20: 150, 120: 60, mail: 50}
-    asked = 0
-
-    def answer(number: int) -> None:
-        nonlocal asked
-        before = len(bus.sent)
-        bus.do_send(number)
-        asked += len(bus.sent) - before
-        if size := answers.pop(asked, 0):
-            asked = 0
-            bus.clock.at(0.02, lambda: bus.peer_sends(bytes(size)))
-
-    bus.on[Command.SEND] = answer
-    socket.connect(PEER, PORT, timeout_s=1)
-    bus.clock.at(0.02, lambda: bus.peer_sends(bytes(80)))
-    payload = len(socket.receive(4096, timeout_s=5)) + 6
-    for size in (20, 120, mail):
-        socket.send_all(bytes(size), timeout_s=5)
-        payload += size + len(socket.receive(4096, timeout_s=5))
-    socket.send_all(b"QUIT\r\n", timeout_s=5)
-    socket.close()
-    assert payload == 80 + 150 + 60 + 50 + 20 + 120 + mail + 6
+    payload = carry_mail(bus, socket, mail)
     assert len(bus.exchanges) <= 40
     assert len(bus.frames()) / payload <= most
 

@@ -1,4 +1,5 @@
 """A W5100 in software: ``Emulator()`` is a Bus, accurate at the SPI frame, with the host's network behind it.
+``Emulator(model="w5100s")`` is a W5100S.
 
 What is there
     The SPI frame (echo 00 01 02, then 03 or the data; other opcodes are answered 00 01 02 03 and change nothing;
@@ -6,6 +7,13 @@ What is there
     commands and Sn_SR of TCP (both directions of opening), UDP and IPRAW; Sn_IR, IR, IMR and /INT; RTR and RCR;
     TX and RX windows with free-running pointers, over-subscription included. Faults on order: ``inject``.
     Where WIZnet's papers are silent, the model is MAME's w5100, which was compared with silicon.
+
+What a W5100S has beside that
+    Frames with any number of data octets, for which the address counts up, on into the next registers and within
+    8 KiB (behind 0x5FFF comes 0x4000); MISO stays at 03 through what is written. MR reads 03 after a reset, VERR
+    51; PHYSR tells the link. RMSR and TMSR follow Sn_RXBUF_SIZE and Sn_TXBUF_SIZE. Undocumented socket pages show
+    all four sockets. Sn_SR is never ARP. Its other registers (MR2 to TCNTCLKR, Sn_IMR, Sn_KPALVTR, Sn_RTR, Sn_RCR)
+    are not there; they read 0.
 
 What stands behind it
     Kernel sockets of this host. They are served at every exchange that touches a register, and in

@@ -1,10 +1,11 @@
-"""The common registers (0x0000 to 0x002F): which of them can be written, and how IR clears."""
+"""The common registers (0x0000 to 0x002F, and VERR): which of them can be written, and how IR clears."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from plugin.w5100 import registers as reg
+from plugin.w5100.model import Model
 
 SIZE: Final = 0x30
 # What a read gives that is not in here is 0: the page has 256 addresses, the rest is reserved.
@@ -22,18 +23,22 @@ CLEARABLE: Final = reg.Interrupt.CONFLICT | reg.Interrupt.UNREACH | reg.Interrup
 class CommonRegisters:
     """MR to UPORT. The socket bits of IR are not kept here: they follow Sn_IR and are added by the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._file = bytearray(SIZE)
         self.reset()
 
     def reset(self) -> None:
         """Take the reset values."""
         self._file[:] = bytes(SIZE)
+        self._file[reg.MR] = self._model.mr_after_reset
         for address, value in reg.RESET_COMMON.items():
             self._file[address : address + len(value)] = value
 
     def read(self, offset: int) -> int:
         """Return one octet; 0 where nothing is."""
+        if offset == reg.VERR:
+            return self._model.verr or 0
         return self._file[offset] if offset < SIZE else 0
 
     def write(self, offset: int, value: int) -> None:
@@ -44,6 +49,12 @@ class CommonRegisters:
             self._file[reg.MR] = value & ~reg.Mode.RST
         elif offset == reg.IR:
             self._file[reg.IR] &= ~(value & CLEARABLE)
+
+    def note_size(self, register: int, number: int, kib: int) -> None:
+        """Show in RMSR or TMSR that a socket's own size register was written; it has no value for 0 KiB."""
+        if kib in {1, 2, 4, 8}:
+            self._file[register] &= ~(0x03 << 2 * number)
+            self._file[register] |= (kib.bit_length() - 1) << 2 * number
 
     def raise_interrupt(self, bits: int) -> None:
         """Set bits 7 to 5 of IR."""

@@ -116,6 +116,8 @@ class DatagramEngine:
             except ConnectionRefusedError:
                 self._take_errors()  # it belongs to a datagram sent before; ours was not sent yet
             except OSError as trouble:
+                if trouble.errno == errno.ENETUNREACH and address[0] == net.LIMITED_BROADCAST:
+                    return net.broadcast(self._kernel, data, address[1])
                 return trouble.errno or errno.EHOSTUNREACH
             else:
                 return 0

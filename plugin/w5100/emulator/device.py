@@ -14,20 +14,23 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from plugin.w5100 import registers as reg
-from plugin.w5100.bus import FRAME_BYTES, READ, WRITE
+from plugin.w5100.bus import FRAME_BYTES, HEADER_BYTES, READ, WRITE
 from plugin.w5100.emulator.common import CommonRegisters
 from plugin.w5100.emulator.datagram import ECHO_REPLY, ECHO_REQUEST, checksum
 from plugin.w5100.emulator.faults import Fault, FaultPlan
-from plugin.w5100.emulator.frames import ECHO, FrameRun, silent_answer
+from plugin.w5100.emulator.frames import ECHO, FrameRun, silent_answer, unrolled
 from plugin.w5100.emulator.memory import deal_out, sizes_kib
 from plugin.w5100.emulator.network import Network, poll
 from plugin.w5100.emulator.sockets import HardwareSocket
 from plugin.w5100.emulator.state import Surroundings
 from plugin.w5100.errors import BusError
+from plugin.w5100.model import W5100, model_named
 
 MEMORY_START: Final = reg.TX_BASE
 MEMORY_END: Final = reg.RX_BASE + reg.MEMORY_BYTES
 COMMON_OR_SOCKET: Final = 0x0400  # A10 of an address below the memory
+# The sizes of all sockets in one register, by a socket's own.
+OF_SIZE: Final = {reg.Sn_RX_BUF_SIZE: reg.RMSR, reg.Sn_TX_BUF_SIZE: reg.TMSR}
 PAGE: Final = 0xFF
 # News that bring further news at once (accepted, then established, then data) are followed up this often.
 ROUNDS: Final = 8
@@ -41,8 +44,9 @@ WAKE_BYTES: Final = 4096
 
 
 class Emulator:
-    """A W5100 in software; see the package's docstring for what it does and does not.
+    """A W5100 or W5100S in software; see the package's docstring for what it does and does not.
 
+    ``model`` is "w5100" or "w5100s"; ValueError for another.
     ``clock`` drives RTR and RCR only (seconds, rising). ``initial_sequence`` gives the ISN of each TCP connection,
     32 bits; TX_RD and TX_WR start at the low 16 bits of it plus 1. Thread-safe.
     """
@@ -50,18 +54,21 @@ class Emulator:
     def __init__(
         self,
         *,
+        model: str = W5100.name,
         clock: Callable[[], float] = time.monotonic,
         initial_sequence: Callable[[], int] | None = None,
     ) -> None:
         self._lock = threading.RLock()
         self._closed = False
         self._memory = bytearray(2 * reg.MEMORY_BYTES)
-        self._common = CommonRegisters()
+        self._model = model_named(model)
+        self._common = CommonRegisters(self._model)
         self._network = Network()
         weakref.finalize(self, self._network.close)  # also an emulator that is forgotten leaves no kernel socket
         self._faults = FaultPlan()
         self._clock = clock
         around = Surroundings(
+            model=self._model,
             common=self._common,
             network=self._network,
             faults=self._faults,
@@ -80,7 +87,8 @@ class Emulator:
         """Carry out equal frames end to end; return what MISO carries, as many octets.
 
         Frames of four octets are the W5100's. In longer ones the first four octets count and the others read 00
-        (there is no burst and no auto-increment); shorter ones, and an incomplete last one, do nothing.
+        (there is no burst and no auto-increment); on a W5100S all octets from the fourth on are data. Shorter
+        ones, and an incomplete last one, do nothing.
         Raises BusError after ``close``, OSError where an ExchangeError was injected.
         """
         if frame_bytes < 1:
@@ -119,8 +127,15 @@ class Emulator:
         received = bytearray(silent_answer(len(frames), frame_bytes))
         if frame_bytes >= FRAME_BYTES:
             starts = range(0, len(frames) - frame_bytes + 1, frame_bytes)
-            run = FrameRun(b"".join([frames[start : start + FRAME_BYTES] for start in starts]))
-            received[3 : len(starts) * frame_bytes : frame_bytes] = self._carry_out(run)
+            if self._model.burst:
+                size = frame_bytes - HEADER_BYTES
+                run = FrameRun(b"".join([unrolled(frames[start : start + frame_bytes]) for start in starts]))
+                data = self._carry_out(run)
+                for number, start in enumerate(starts):
+                    received[start + HEADER_BYTES : start + frame_bytes] = data[number * size :][:size]
+            else:
+                run = FrameRun(b"".join([frames[start : start + FRAME_BYTES] for start in starts]))
+                received[3 : len(starts) * frame_bytes : frame_bytes] = self._carry_out(run)
         return bytes(received)
 
     def _carry_out(self, run: FrameRun) -> bytes:
@@ -248,6 +263,8 @@ class Emulator:
         offset = address & PAGE
         if address & COMMON_OR_SOCKET:
             return self._socket_at(address).read(offset)
+        if offset == self._model.physr:
+            return reg.PhyStatus.CABOFF if self._faults.link_down() else reg.PhyStatus.LNK
         return self._ir() if offset == reg.IR else self._common.read(offset)
 
     def _write_register(self, address: int, value: int) -> None:
@@ -255,7 +272,9 @@ class Emulator:
         if address & COMMON_OR_SOCKET:
             one = self._socket_at(address)
             one.write(offset, value)
-            if offset in {reg.Sn_RX_BUF_SIZE, reg.Sn_TX_BUF_SIZE}:
+            if offset in OF_SIZE:
+                if self._model.mirrors_sizes:
+                    self._common.note_size(OF_SIZE[offset], one.state.number, value)
                 self._deal_out()
             return
         self._common.write(offset, value)
@@ -267,9 +286,9 @@ class Emulator:
             self._split(reg.Sn_TX_BUF_SIZE, value)
 
     def _socket_at(self, address: int) -> HardwareSocket:
-        """A8 and A9 choose the socket in its documented page; everywhere else socket 3 shows."""
+        """A8 and A9 choose the socket in its documented page; everywhere else a W5100 shows socket 3."""
         documented = address < reg.SOCKET_BASE + reg.SOCKETS * reg.SOCKET_STRIDE
-        return self._sockets[address >> 8 & 0x03 if documented else 3]
+        return self._sockets[address >> 8 & 0x03 if documented or self._model.mirrors_sockets else 3]
 
     def _ir(self) -> int:
         bits = self._common.read(reg.IR)

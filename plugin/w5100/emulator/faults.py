@@ -87,7 +87,9 @@ class ChipReset(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkDown(Fault):
-    """The cable is out: nothing reaches the network and nothing comes from it. No register tells; timers run.
+    """The cable is out: nothing reaches the network and nothing comes from it. Timers run.
+
+    No register of a W5100 tells; PHYSR of a W5100S does.
 
     What the host's kernel answers by itself still passes: a peer may see its SYN accepted by a LISTEN.
     """

@@ -1,10 +1,14 @@
-"""SPI frames in the chip's eyes: which opcode, which address, and which frames can be carried out as one block."""
+"""SPI frames in the chip's eyes: which opcode, which address, and which frames can be carried out as one block.
+
+A frame of a W5100S with several octets of data is taken for as many frames of four octets.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from plugin.w5100.bus import ADDRESS_LIMIT, FRAME_BYTES
+from plugin.w5100.bus import ADDRESS_LIMIT, FRAME_BYTES, HEADER_BYTES
+from plugin.w5100.registers import MEMORY_BYTES
 
 # What the chip puts on MISO while a frame goes by: it counts the octets. In a read the data takes the place of 03.
 ECHO: Final = b"\x00\x01\x02\x03"
@@ -60,6 +64,25 @@ class FrameRun:
             and self._high[start:end] == _HIGH[first : first + length]
             and self.opcodes.count(self.opcodes[start], start, end) == length
         )
+
+
+def unrolled(frame: bytes) -> bytes:
+    """Return a frame with several octets of data as frames of four octets, at the addresses that a W5100S counts.
+
+    It counts up within 8 KiB: what follows 0x5FFF is 0x4000, and 0x6000 follows 0x7FFF. That is what MAME has seen
+    of the indirect bus, which counts as well; no paper tells it of SPI.
+    """
+    size = len(frame) - HEADER_BYTES
+    address = frame[1] << 8 | frame[2]
+    start = address - address % MEMORY_BYTES
+    turns = (address % MEMORY_BYTES + size) // MEMORY_BYTES + 1
+    first, end = address - start, address - start + size
+    frames = bytearray(FRAME_BYTES * size)
+    frames[0::4] = frame[:1] * size
+    frames[1::4] = (_HIGH[start : start + MEMORY_BYTES] * turns)[first:end]
+    frames[2::4] = (_LOW[start : start + MEMORY_BYTES] * turns)[first:end]
+    frames[3::4] = frame[HEADER_BYTES:]
+    return bytes(frames)
 
 
 def silent_answer(size: int, frame_bytes: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import logging
 import select
 import socket
@@ -19,6 +20,13 @@ log = logging.getLogger("hardwire.w5100")
 KERNEL_BUFFER_BYTES: Final = 16 * 1024
 NO_LINGER: Final = struct.pack("ii", 1, 0)
 ANY: Final = "0.0.0.0"  # noqa: S104 - a chip answers on its one interface; the host has several
+LIMITED_BROADCAST: Final = "255.255.255.255"
+# Linux: IP_PKTINFO with struct in_pktinfo chooses the interface of one datagram; SIOCGIFFLAGS of struct ifreq.
+IP_PKTINFO: Final = 8
+PACKET_INFO: Final = struct.Struct("=i4s4s")
+SIOCGIFFLAGS: Final = 0x8913
+INTERFACE_REQUEST: Final = struct.Struct("=16sH22x")
+UP_AND_BROADCAST: Final = 0x0003
 IP_RECVERR: Final = 11
 ERROR_HEADER: Final = struct.Struct("=IBBBxII")
 ERROR_FROM_ICMP: Final = 2
@@ -280,6 +288,26 @@ def connected_to_itself(kernel: socket.socket) -> bool:
         return bool(kernel.getsockname() == kernel.getpeername())
     except OSError:
         return False
+
+
+def broadcast(kernel: socket.socket, data: bytes, port: int) -> int:
+    """Send to 255.255.255.255 on every interface that can broadcast; return 0 if one did, else an errno.
+
+    For hosts, and namespaces, that know no route there: a chip without an address needs none. The source address
+    is the interface's, 0.0.0.0 where it has none.
+    """
+    error = errno.ENETUNREACH
+    for index, name in socket.if_nameindex():
+        try:
+            asked = INTERFACE_REQUEST.pack(name.encode(), 0)
+            _, flags = INTERFACE_REQUEST.unpack(fcntl.ioctl(kernel, SIOCGIFFLAGS, asked))
+            if flags & UP_AND_BROADCAST == UP_AND_BROADCAST:
+                way = (socket.IPPROTO_IP, IP_PKTINFO, PACKET_INFO.pack(index, bytes(4), bytes(4)))
+                kernel.sendmsg([data], [way], 0, (LIMITED_BROADCAST, port))
+                error = 0
+        except OSError as trouble:
+            log.debug("no broadcast on %s: %s", name, trouble)
+    return error
 
 
 def _report_errors(kernel: socket.socket) -> None:

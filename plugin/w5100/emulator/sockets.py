@@ -58,7 +58,7 @@ class HardwareSocket:
     """Socket n of the chip, as the address decoder and the clock see it."""
 
     def __init__(self, number: int, memory: bytearray, around: Surroundings) -> None:
-        self.state = SocketState(number, memory)
+        self.state = SocketState(number, memory, around.model)
         self._around = around
         self._engine: Engine | None = None
         self._stuck_command = 0

@@ -13,6 +13,8 @@ from plugin.w5100.emulator.common import CommonRegisters
 from plugin.w5100.emulator.faults import FaultPlan
 from plugin.w5100.emulator.memory import Window
 from plugin.w5100.emulator.network import Network
+from plugin.w5100.model import Model
+from plugin.w5100.registers import PROTOCOL_MASK, SocketMode, Status
 
 log = logging.getLogger("hardwire.w5100")
 
@@ -39,6 +41,12 @@ WRITABLE: Final = frozenset(
 )
 WIDTHS: Final = {reg.Sn_DHAR: 6, reg.Sn_DIPR: 4}
 POINTER_MASK: Final = 0xFFFF
+# What Sn_SR is while a chip asks by ARP that has no status for it.
+INSTEAD_OF_ARP: Final[dict[int, Status]] = {
+    SocketMode.TCP: Status.SYNSENT,
+    SocketMode.UDP: Status.UDP,
+    SocketMode.IPRAW: Status.IPRAW,
+}
 # On a wire a segment takes its time; on loopback a caller, data and FIN may be there before the host has looked
 # once, and hosts rely on seeing LISTEN, ESTABLISHED, and data before its end. So what follows waits until Sn_SR or
 # Sn_RX_RSR has been read, or for this many looks at the network where the host does not care.
@@ -49,6 +57,7 @@ LOOKS: Final = 16
 class Surroundings:
     """What a hardware socket finds around it in the chip."""
 
+    model: Model
     common: CommonRegisters
     network: Network
     faults: FaultPlan
@@ -63,8 +72,9 @@ class SocketState:
     link it runs ahead: what was transmitted and not acknowledged.
     """
 
-    def __init__(self, number: int, memory: bytearray) -> None:
+    def __init__(self, number: int, memory: bytearray, model: Model) -> None:
         self.number = number
+        self._shows_arp = model.shows_arp
         self.tx = Window(memory, 0)
         self.rx = Window(memory, reg.MEMORY_BYTES)
         self._file = bytearray(SIZE)
@@ -92,6 +102,8 @@ class SocketState:
             return 0
         if offset == reg.Sn_SR:
             self._status_looks = 0
+            if self.status == Status.ARP and not self._shows_arp:
+                return INSTEAD_OF_ARP.get(self.mode & PROTOCOL_MASK, Status.SYNSENT)
         if offset == reg.Sn_RX_RSR:
             self._data_looks = 0  # the high octet: whoever has read the low one alone may have torn the value
         if reg.Sn_TX_FSR <= offset < reg.Sn_TX_FSR + 2:
