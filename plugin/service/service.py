@@ -153,6 +153,10 @@ class Service:
         """
         self._asked_to_stop = True
 
+    def _told_to_stop(self) -> bool:
+        """Tell whether no further letter may be begun: from the signal on, not from when it is noticed."""
+        return self._asked_to_stop or self._stopping.is_set()
+
     def stop(self) -> None:
         """Settle what is on the wire, report it, say goodbye. Bounded by GRACE_S and the broker's time-outs."""
         self._stopping.set()
@@ -233,10 +237,10 @@ class Service:
                 self._publish_outcomes()  # it has been settled; those on the way may take their time
 
         def work() -> None:
-            while not self._stopping.is_set():
+            while not self._told_to_stop():
                 roused = self._roused
                 try:
-                    carried = self._bridge.carry(deliver, limit=BATCH_LETTERS, stop=self._stopping.is_set)
+                    carried = self._bridge.carry(deliver, limit=BATCH_LETTERS, stop=self._told_to_stop)
                     due_in_s = 0.0 if carried else self._bridge.next_due_in()
                 except OutboxError as error:
                     self._outbox_trouble(error, self._stopping)

@@ -123,6 +123,9 @@ class Automation:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
+        self._client.on_message = self._client.on_subscribe = (
+            None  # no circle: paho closes its sockets when it goes
+        )
 
 
 class Process:

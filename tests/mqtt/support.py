@@ -187,6 +187,8 @@ class Peer:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        client = self._client  # no circle: paho closes its sockets when it goes
+        client.on_connect = client.on_subscribe = client.on_message = None
 
 
 @contextmanager

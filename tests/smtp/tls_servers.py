@@ -8,10 +8,13 @@ rules) and ``unnamed`` (a common name only, with a colour and a turn of the writ
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
 import struct
+import termios
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -212,6 +215,14 @@ def reset(connection: socket.socket) -> None:
     """Close with RST."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def until_taken(connection: socket.socket) -> None:
+    """Wait until the peer's kernel has acknowledged all that was sent (SIOCOUTQ, which is TIOCOUTQ)."""
+    deadline = time.monotonic() + WAIT_S
+    while fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+        assert time.monotonic() < deadline, "the peer takes nothing"
+        time.sleep(0.001)
 
 
 def trusting(name: str = "localhost") -> Tls:
