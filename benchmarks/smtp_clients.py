@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import aiosmtplib
 
 from plugin.smtp import Client, Envelope, Settings
-from plugin.uplink import Uplink, resolve_literal
+from plugin.uplink import Fixed, Uplink, resolve_literal
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.emulator import Emulator
 
@@ -199,7 +199,7 @@ class Clients:
             subnet_mask=IPv4Address("255.0.0.0"),
             gateway=IPv4Address(0),
         )
-        self._uplink = Uplink(Chip(Emulator()), addressing, lanes=1, resolve=resolve_literal)
+        self._uplink = Uplink(Chip(Emulator()), Fixed(addressing), lanes=1, resolve=resolve_literal)
         self._uplink.bring_up()
 
     def make(self, name: str, access: Access) -> Mailer:

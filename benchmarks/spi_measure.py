@@ -12,7 +12,7 @@ from benchmarks.smtp_clients import HELO_NAME, LOOPBACK, PATIENCE_S, MailLostErr
 from benchmarks.smtp_servers import BuiltInServers, Server
 from benchmarks.spi_count import CountingBus, CountingStream, Tally, tally
 from plugin.smtp import Client, Envelope, Settings
-from plugin.uplink import Uplink, resolve_literal
+from plugin.uplink import Fixed, Uplink, resolve_literal
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.bus import FRAME_BYTES
 from plugin.w5100.emulator import Emulator
@@ -91,7 +91,7 @@ class CountedChip:
         )
         self._bus = CountingBus(Emulator())
         chip = Chip(self._bus)
-        self._uplink = Uplink(chip, addressing, lanes=lanes, resolve=resolve_literal)
+        self._uplink = Uplink(chip, Fixed(addressing), lanes=lanes, resolve=resolve_literal)
         self._uplink.bring_up()
         for _ in range(lanes - 1):
             chip.tcp_socket()  # the other lanes have theirs

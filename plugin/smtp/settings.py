@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Final, Literal, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import Final, Literal, Protocol, Self
 
 from plugin.smtp.auth import Credentials
 from plugin.smtp.dsn import Notify, check_notify
 from plugin.smtp.envelope import check_helo_name
 from plugin.smtp.errors import Phase
+from plugin.smtp.stream import Stream, literal_of
 
 MAX_TIMEOUT_S: Final = 86400.0
 
@@ -116,6 +117,10 @@ class Settings:
         if self.auth != "none" and (self.username is None or (self.password is None) == (self.token is None)):
             raise ValueError(f"auth {self.auth!r} needs a username, and a password or a token")
         self.login(token=None)
+
+    def over(self, stream: Stream) -> Self:
+        """Return these settings for ``stream``: with a name for EHLO, if need be the address of our end."""
+        return self if self.helo_name is not None else replace(self, helo_name=literal_of(stream))
 
     def login(self, *, token: str | None) -> Credentials | None:
         """Return the login, with ``token`` where that is what proves it; None without one, or without AUTH.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
-from plugin.uplink.addresses import Addresses, Fixed
+from plugin.uplink.addresses import Addresses
 from plugin.uplink.recovery import SUSPECT, Kind, kind_of, remedy_for
 from plugin.w5100.chip import Addressing, Chip
 from plugin.w5100.errors import LookupFailed
@@ -50,14 +50,14 @@ class Uplink:
     def __init__(
         self,
         chip: Chip,
-        addresses: Addresses | Addressing,
+        addresses: Addresses,
         *,
         lanes: int,
         resolve: Resolve,
         reset_line: Callable[[], None] | None = None,
     ) -> None:
         self._chip = chip
-        self._addresses = Fixed(addresses) if isinstance(addresses, Addressing) else addresses
+        self._addresses = addresses
         self._addressing: Addressing | None = None  # what the chip holds
         self._lanes = lanes
         self._resolve = resolve

@@ -25,16 +25,15 @@ log = logging.getLogger("hardwire.w5100")
 RESET_TRY_S: Final = 0.1
 RESET_PAUSE_S: Final = 0.001
 
-KIB: Final = 1024
 # Octets of TX and of RX memory by hardware socket, by number of lanes. A lane gets as much as there is: a mail
 # waits for its relay's acknowledgements once per ring. Sockets that are left over get none and are not handed out;
 # three equal lanes would leave 2 of 8 KiB unused, since the sizes are powers of two.
 SPLITS: Final[dict[int, tuple[int, ...]]] = {
-    1: (8 * KIB,),
-    2: (4 * KIB, 4 * KIB),
-    3: (4 * KIB, 2 * KIB, 2 * KIB),
+    1: (8 * reg.KIB,),
+    2: (4 * reg.KIB, 4 * reg.KIB),
+    3: (4 * reg.KIB, 2 * reg.KIB, 2 * reg.KIB),
 }
-SPLIT_AFTER_RESET: Final = (2 * KIB,) * reg.SOCKETS
+SPLIT_AFTER_RESET: Final = (2 * reg.KIB,) * reg.SOCKETS
 
 FIRST_DYNAMIC_PORT: Final = 49152  # RFC 6335, section 6
 DYNAMIC_PORTS: Final = 0x10000 - FIRST_DYNAMIC_PORT
@@ -64,11 +63,6 @@ class Addressing:
     def as_registers(self) -> bytes:
         """Return the 18 octets of GAR, SUBR, SHAR and SIPR, which lie in this order from 0x0001 on."""
         return self.gateway.packed + self.subnet_mask.packed + self.mac + self.address.packed
-
-
-def memory_size_register(sizes: tuple[int, ...]) -> int:
-    """Return RMSR or TMSR for ``sizes`` in octets: two bits a socket from bit 0, 1 to 8 KiB as 0 to 3."""
-    return sum(((size // KIB).bit_length() - 1) << (2 * number) for number, size in enumerate(sizes))
 
 
 class SourcePorts:
@@ -365,4 +359,4 @@ class Chip:
 
 def _split(sizes: tuple[int, ...]) -> bytes:
     """Return RMSR and TMSR."""
-    return bytes((memory_size_register(sizes),)) * 2
+    return bytes((reg.memory_size_register(sizes),)) * 2

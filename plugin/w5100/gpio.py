@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,25 +43,44 @@ def load_gpiod() -> Any:
         ) from error
 
 
-class InterruptInput:
-    """/INT: low while the chip has news. One thread waits at a time."""
+class _Held(ABC):
+    """A line that is requested by ``open``, as ``_settings`` has it, and given back by ``close``."""
 
-    def __init__(self, line: GpioLine, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take ``line``; it is requested by ``open``. Raises BusError without gpiod."""
+    def __init__(self, line: GpioLine) -> None:
         self._line = line
-        self._clock = clock
         self._gpiod = load_gpiod()
         self._request: Any = None
+
+    @abstractmethod
+    def _settings(self) -> Any:
+        """Return gpiod's LineSettings."""
 
     def open(self) -> None:
         """Request the line, unless that is done; raises BusError."""
         if self._request is None:
-            line = self._gpiod.line
-            # The pull-up keeps a wire that has come off high, which is "no news", instead of anything.
-            settings = self._gpiod.LineSettings(
-                direction=line.Direction.INPUT, edge_detection=line.Edge.FALLING, bias=line.Bias.PULL_UP
-            )
-            self._request = _requested(self._gpiod, self._line, settings)
+            self._request = _requested(self._gpiod, self._line, self._settings())
+
+    def close(self) -> None:
+        """Give the line back. May be repeated."""
+        request, self._request = self._request, None
+        if request is not None:
+            request.release()
+
+
+class InterruptInput(_Held):
+    """/INT: low while the chip has news. One thread waits at a time."""
+
+    def __init__(self, line: GpioLine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take ``line``; it is requested by ``open``. Raises BusError without gpiod."""
+        super().__init__(line)
+        self._clock = clock
+
+    def _settings(self) -> Any:
+        line = self._gpiod.line
+        # The pull-up keeps a wire that has come off high, which is "no news", instead of anything.
+        return self._gpiod.LineSettings(
+            direction=line.Direction.INPUT, edge_detection=line.Edge.FALLING, bias=line.Bias.PULL_UP
+        )
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until /INT is low: True, at once if it is so already; or until the time is over: False.
@@ -79,29 +99,18 @@ class InterruptInput:
             elif self._clock() >= deadline:
                 return bool(self._request.get_value(self._line.line) == low)
 
-    def close(self) -> None:
-        """Give the line back. May be repeated."""
-        request, self._request = self._request, None
-        if request is not None:
-            request.release()
 
-
-class ResetOutput:
+class ResetOutput(_Held):
     """/RESET: held high, and pulled low for a moment when it must be."""
 
     def __init__(self, line: GpioLine, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """Take ``line``; it is requested by ``open``. Raises BusError without gpiod."""
-        self._line = line
+        super().__init__(line)
         self._sleep = sleep
-        self._gpiod = load_gpiod()
-        self._request: Any = None
 
-    def open(self) -> None:
-        """Request the line as a high output, unless that is done; raises BusError."""
-        if self._request is None:
-            line = self._gpiod.line
-            settings = self._gpiod.LineSettings(direction=line.Direction.OUTPUT, output_value=line.Value.ACTIVE)
-            self._request = _requested(self._gpiod, self._line, settings)
+    def _settings(self) -> Any:
+        line = self._gpiod.line
+        return self._gpiod.LineSettings(direction=line.Direction.OUTPUT, output_value=line.Value.ACTIVE)
 
     def pulse(self) -> None:
         """Reset the chip in hardware; return when it can be spoken to. Raises OSError."""
@@ -113,12 +122,6 @@ class ResetOutput:
         finally:
             self._request.set_value(self._line.line, value.ACTIVE)
         self._sleep(RESET_SETTLE_S)
-
-    def close(self) -> None:
-        """Give the line back. May be repeated."""
-        request, self._request = self._request, None
-        if request is not None:
-            request.release()
 
 
 def _requested(gpiod: Any, line: GpioLine, settings: Any) -> Any:

@@ -18,12 +18,13 @@ from typing import Final
 from plugin.w5100 import registers as reg
 from plugin.w5100.bus import Access, Wire, read, write
 from plugin.w5100.errors import ChipLost, ChipTimeout
-from plugin.w5100.registers import Command, SocketInterrupt
+from plugin.w5100.registers import Command, SocketInterrupt, Status
 from plugin.w5100.waiting import Pace, Waiter
 
 log = logging.getLogger("hardwire.w5100")
 
 COMMAND_TIMEOUT_S: Final = 0.2  # the silicon needs microseconds; Linux allows 100 ms
+OPEN_TIMEOUT_S: Final = 0.05
 STABLE_READS: Final = 16
 REASON_TIMEOUT_S: Final = 0.02  # longer than several looks take on a slow bus
 ALL_EVENTS: Final = b"\xff"
@@ -240,6 +241,15 @@ class HardwareSocket:
         if out[-1][0]:
             self._until_taken(Command.RECV)
         return out[:-3]
+
+    def open_as(self, mode: int, port: int, wanted: Status) -> bool:
+        """OPEN, and return whether Sn_SR becomes ``wanted`` within OPEN_TIMEOUT_S; raises what ``open`` does."""
+        self.open(mode, port)
+        pace, deadline = Pace(), self.waiter.now() + OPEN_TIMEOUT_S
+        while self.status != wanted and self.waiter.now() < deadline:
+            self.waiter.pause(OPEN_TIMEOUT_S, pace)
+            self.look()
+        return self.status == wanted
 
     def open(self, mode: int, port: int) -> None:
         """Clear Sn_IR, set Sn_MR and the source port, OPEN, read Sn_SR; whether that is right the caller sees.

@@ -63,6 +63,8 @@ W5100S: Final = Model(
     mirrors_sizes=True,
 )
 MODELS: Final[dict[str, Model]] = {model.name: model for model in (W5100, W5100S)}
+ECHOES: Final = frozenset(echo for model in MODELS.values() for echo in model.echoes)
+"""What any of them is known to answer to opcode and address."""
 
 
 def model_named(name: str) -> Model:

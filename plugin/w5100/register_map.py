@@ -13,7 +13,6 @@ from typing import Final, final
 
 from plugin.w5100 import registers as reg
 
-KIB: Final = 1024
 PTIMER_UNIT_S: Final = 25e-3
 
 
@@ -51,11 +50,6 @@ def flags(kind: type[IntFlag], value: int) -> str:
     return ", ".join(names)
 
 
-def sizes_of(value: int) -> tuple[int, ...]:
-    """Return the sizes in octets that RMSR or TMSR deals out: two bits a socket from bit 0, 1 to 8 KiB."""
-    return tuple(KIB << (value >> (2 * number) & 3) for number in range(reg.SOCKETS))
-
-
 def socket_mode(value: int) -> str:
     """Return the protocol and the options of Sn_MR."""
     protocol = value & reg.PROTOCOL_MASK
@@ -90,7 +84,7 @@ def _mac(value: bytes) -> str:
 
 
 def _sizes(value: bytes) -> str:
-    return ", ".join(str(size // KIB) for size in sizes_of(value[0])) + " KiB"
+    return ", ".join(str(size // reg.KIB) for size in reg.sizes_of(value[0])) + " KiB"
 
 
 def _command(value: bytes) -> str:

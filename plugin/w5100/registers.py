@@ -63,6 +63,7 @@ Sn_FRAGR: Final = 0x2D
 # --- Memory ---------------------------------------------------------------------------------------------
 TX_BASE: Final = 0x4000
 RX_BASE: Final = 0x6000
+KIB: Final = 1024
 MEMORY_BYTES: Final = 0x2000
 
 
@@ -186,6 +187,16 @@ RESET_SOCKET: Final[dict[int, bytes]] = {
     Sn_TX_FSR: b"\x08\x00",
     Sn_FRAGR: b"\x40\x00",
 }
+
+
+def memory_size_register(sizes: tuple[int, ...]) -> int:
+    """Return RMSR or TMSR for ``sizes`` in octets: two bits a socket from bit 0, 1 to 8 KiB as 0 to 3."""
+    return sum(((size // KIB).bit_length() - 1) << (2 * number) for number, size in enumerate(sizes))
+
+
+def sizes_of(value: int) -> tuple[int, ...]:
+    """Return the sizes in octets that RMSR or TMSR deals out, to all four sockets."""
+    return tuple(KIB << (value >> (2 * number) & 3) for number in range(SOCKETS))
 
 
 def status_name(value: int) -> str:

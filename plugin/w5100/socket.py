@@ -34,7 +34,6 @@ log = logging.getLogger("hardwire.w5100")
 # No delayed ACK: else each segment of the peer is acknowledged only after RTR, 200 ms, which a dialogue of
 # requests and answers pays at every step.
 TCP_MODE: Final = SocketMode.TCP | SocketMode.ND
-OPEN_TIMEOUT_S: Final = 0.05
 LIMITED_BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
@@ -113,12 +112,7 @@ class TcpSocket:
         """OPEN, and see that Sn_SR becomes INIT; a socket left in some other state is CLOSEd first, once."""
         hw = self._hw
         for attempt in (1, 2):
-            hw.open(TCP_MODE, self._next_port())
-            pace, deadline = Pace(), hw.waiter.now() + OPEN_TIMEOUT_S
-            while hw.status != Status.INIT and hw.waiter.now() < deadline:
-                hw.waiter.pause(OPEN_TIMEOUT_S, pace)
-                hw.look()
-            if hw.status == Status.INIT:
+            if hw.open_as(TCP_MODE, self._next_port(), Status.INIT):
                 return
             if attempt == 1:
                 log.warning("socket %d: Sn_SR is %s after OPEN; closing and opening again", hw.number, self.status)

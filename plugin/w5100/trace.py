@@ -19,14 +19,13 @@ from typing import Any, BinaryIO, Final, final
 
 from plugin.w5100.bus import FRAME_BYTES, HEADER_BYTES, READ, WRITE, Bus, ExchangeOnly, octets
 from plugin.w5100.errors import BusError
-from plugin.w5100.model import MODELS
+from plugin.w5100.model import ECHOES
 from plugin.w5100.register_map import Area, areas, words
 from plugin.w5100.vcd import HEADER, Waveform, comment
 
 log = logging.getLogger("hardwire.w5100")
 
 LIMIT_BYTES: Final = 64 * 1024 * 1024
-ECHOES: Final = frozenset(echo for model in MODELS.values() for echo in model.echoes)
 A15: Final = 0x8000  # the chip does not decode it
 ROW_OCTETS: Final = 16
 _LETTERS: Final = {READ: "R", WRITE: "W"}

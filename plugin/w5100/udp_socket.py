@@ -29,7 +29,6 @@ log = logging.getLogger("hardwire.w5100")
 
 HEADER_BYTES: Final = 8
 DATAGRAM_BYTES: Final = 1472  # what one Ethernet frame takes; of more the chip would make several datagrams
-OPEN_TIMEOUT_S: Final = 0.05
 WHOLE_TIMEOUT_S: Final = 0.1  # between the first octets of a datagram in the ring and its last
 SEND_TRIES: Final = 3
 ARP_TIMES: Final = 2  # a SEND that takes so many times as long as ARP may take has met the erratum
@@ -86,12 +85,7 @@ class UdpSocket:
         self._astray = True
         self._short_since = None
         for _ in range(2):  # a socket left in some other state is CLOSEd first, once
-            hw.open(SocketMode.UDP, self._port)
-            pace, deadline = Pace(), hw.waiter.now() + OPEN_TIMEOUT_S
-            while hw.status != Status.UDP and hw.waiter.now() < deadline:
-                hw.waiter.pause(OPEN_TIMEOUT_S, pace)
-                hw.look()
-            if hw.status == Status.UDP:
+            if hw.open_as(SocketMode.UDP, self._port, Status.UDP):
                 tx_wr, rx_rd = hw.look(read(hw.at(reg.Sn_TX_WR), 2), read(hw.at(reg.Sn_RX_RD), 2))
                 self._tx_wr, self._rx_rd = int.from_bytes(tx_wr, "big"), int.from_bytes(rx_rd, "big")
                 self._astray = False

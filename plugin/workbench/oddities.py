@@ -8,7 +8,6 @@ from typing import Final
 
 from plugin.w5100 import registers as reg
 from plugin.w5100.chip import Addressing
-from plugin.w5100.register_map import KIB, sizes_of
 from plugin.w5100.registers import Interrupt, Mode, SocketInterrupt, SocketMode, Status
 from plugin.workbench.snapshot import Snapshot
 
@@ -146,11 +145,11 @@ def _socket(snapshot: Snapshot, number: int) -> Iterator[str]:
 
 def _rings(snapshot: Snapshot, number: int) -> Iterator[str]:
     for register, name, counter in (("TMSR", "TX", "TX_FSR"), ("RMSR", "RX", "RX_RSR")):
-        sizes = sizes_of(snapshot.number(register))
+        sizes = reg.sizes_of(snapshot.number(register))
         if sum(sizes[: number + 1]) > reg.MEMORY_BYTES:
             yield (
                 f"it is open, and {register} leaves no {name} memory for it: the sockets before it have "
-                f"{sum(sizes[:number]) // KIB} of 8 KiB"
+                f"{sum(sizes[:number]) // reg.KIB} of 8 KiB"
             )
         count = snapshot.number(f"S{number}_{counter}")
         if count > sizes[number]:

@@ -20,12 +20,7 @@ from plugin.w5100.waiting import Pace
 from plugin.workbench.echo import PAYLOAD_BYTES, judge, request
 from plugin.workbench.reach import Hands, chip_of
 
-COUNT: Final = 4
-TIMEOUT_S: Final = (
-    3.0  # longer than the chip waits for ARP, 1.8 s, so that silence can be told from no host at all
-)
 BETWEEN_S: Final = 0.25
-OPEN_TIMEOUT_S: Final = 0.05
 HEADER_BYTES: Final = 6  # in front of each datagram of IPRAW: the sender's address, the length
 
 
@@ -144,14 +139,9 @@ class _Pinger:
     def _begin(self) -> None:
         hw = self._hw
         hw.transfer([write(hw.at(reg.Sn_PROTO), bytes((socket.IPPROTO_ICMP,)))])
-        hw.open(SocketMode.IPRAW, 0)
         self._open = True
-        pace, deadline = Pace(), self._clock() + OPEN_TIMEOUT_S
-        while hw.status != Status.IPRAW:
-            if self._clock() >= deadline:
-                raise ChipTimeout(f"socket {hw.number}: Sn_SR is {status_name(hw.status)} after OPEN, not IPRAW")
-            hw.waiter.pause(OPEN_TIMEOUT_S, pace)
-            hw.look()
+        if not hw.open_as(SocketMode.IPRAW, 0, Status.IPRAW):
+            raise ChipTimeout(f"socket {hw.number}: Sn_SR is {status_name(hw.status)} after OPEN, not IPRAW")
         self._tx = self._rx = 0  # OPEN sets all pointers to 0
 
     def _send(self, message: bytes, deadline: float) -> str | None:

@@ -17,15 +17,12 @@ SIGNALS_SUFFIX = ".vcd"
 
 
 @contextmanager
-def tracing(path: Path | None, *, data: bool) -> Iterator[Tap | None]:
-    """Give what is put before the bus, so that it is traced to ``path`` and ``path``.vcd; None without a path.
+def tracing(path: Path, *, data: bool) -> Iterator[Tap]:
+    """Give what is put before the bus, so that it is traced to ``path`` and ``path``.vcd.
 
     ``data``: the chip's memory is written in full, with all mails and with passwords where there is no TLS; only
     the owner may read the files, therefore. Raises OSError for a file that cannot be written.
     """
-    if path is None:
-        yield None
-        return
     with ExitStack() as files:
         text = _created(path, files)
         signals = _created(path.with_name(path.name + SIGNALS_SUFFIX), files)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from plugin.w5100.bus import ECHO, FRAME_BYTES
-from plugin.w5100.model import MODELS
+from plugin.w5100.model import ECHOES
 
-ECHOES: Final = frozenset(echo for model in MODELS.values() for echo in model.echoes)
 ECHO_BITS: Final = 8 * len(ECHO)
 MAX_SHIFT_BITS: Final = 7
 _REVERSED: Final = bytes(int(f"{one:08b}"[::-1], 2) for one in range(0x100))

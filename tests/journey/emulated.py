@@ -18,7 +18,7 @@ from plugin.outbox import Outbox
 from plugin.relay import Relay, Relays
 from plugin.route import Route, Routing
 from plugin.smtp.settings import Settings, Timeouts
-from plugin.uplink import Uplink, resolve_literal
+from plugin.uplink import Fixed, Uplink, resolve_literal
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.emulator import (
     Emulator,
@@ -75,7 +75,7 @@ class Journey:
         self.bus = Counting(self.emulator)
         self.chip = Chip(self.bus)
         self.lanes = lanes
-        self.uplink = Uplink(self.chip, ADDRESSING, lanes=lanes, resolve=resolve_literal)
+        self.uplink = Uplink(self.chip, Fixed(ADDRESSING), lanes=lanes, resolve=resolve_literal)
         self.outbox = Outbox(folder / "outbox.db")
         self.now = 1_800_000_000.0
         composer = Composer(

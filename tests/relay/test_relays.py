@@ -15,7 +15,7 @@ from aiosmtpd.handlers import Sink
 from plugin.alert import Attempt, Letter
 from plugin.relay import Relay, Relays
 from plugin.smtp.settings import Security, Settings
-from plugin.uplink import Uplink, resolve_by_host
+from plugin.uplink import Fixed, Uplink, resolve_by_host
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.emulator import Emulator
 from tests.smtp.tls_servers import AUTHORITY, server_context
@@ -40,7 +40,7 @@ LETTER = Letter(
 
 @pytest.fixture
 def uplink() -> Iterator[Uplink]:
-    link = Uplink(Chip(Emulator()), ADDRESSING, lanes=1, resolve=resolve_by_host)
+    link = Uplink(Chip(Emulator()), Fixed(ADDRESSING), lanes=1, resolve=resolve_by_host)
     yield link
     link.close()
 

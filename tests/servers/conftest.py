@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from plugin.smtp import Client, Settings, Stream, Timeouts
-from plugin.uplink import Uplink, resolve_by_host
+from plugin.uplink import Fixed, Uplink, resolve_by_host
 from plugin.w5100 import Addressing, Chip
 from plugin.w5100.emulator import Emulator
 from tests.servers.edited import EditedStream
@@ -59,7 +59,7 @@ def mailboxes(rig: Rig) -> Iterator[Mapping[str, Mailbox]]:
 
 @pytest.fixture
 def uplink() -> Iterator[Uplink]:
-    link = Uplink(Chip(Emulator()), ADDRESSING, lanes=1, resolve=resolve_by_host)
+    link = Uplink(Chip(Emulator()), Fixed(ADDRESSING), lanes=1, resolve=resolve_by_host)
     yield link
     link.close()
 

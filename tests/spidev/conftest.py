@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.journey.conftest import automation, mail
 from tests.spidev.chip import ChipServer
 from tests.spidev.rig import Rig, compiled, hindrance, required
+
+__all__ = ["automation", "library", "mail", "rig"]  # the household is that of every journey
 
 
 @pytest.fixture(scope="session")

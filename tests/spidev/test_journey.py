@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -11,23 +10,10 @@ import pytest
 
 from plugin.demo.mailserver import MailServer
 from tests.brokers import AnyBroker
-from tests.journey.house import ALICE, Automation, Process, base_of, configuration, mail_server, until
+from tests.journey.house import ALICE, Automation, Process, configuration, until
 from tests.spidev.rig import DEVICE, Rig
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
-
-
-@pytest.fixture
-def automation(any_broker: AnyBroker, tmp_path: Path) -> Iterator[Automation]:
-    client = Automation(any_broker, base_of(tmp_path))
-    yield client
-    client.close()
 
 
 def test_an_alert_becomes_a_mail_of_a_mebibyte(

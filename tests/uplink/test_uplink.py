@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from plugin.uplink import Uplink, resolve_literal
+from plugin.uplink import Fixed, Uplink, resolve_literal
 from plugin.w5100 import Addressing, BusError, Chip, ChipTimeout, ConnectRefused
 from plugin.w5100.emulator import ChipReset, Emulator, ExchangeError, Fault, StuckBus, StuckCommand, UnansweredSend
 
@@ -30,7 +30,7 @@ class Board:
         self.mended_by_line = False
         self.uplink = Uplink(
             self.chip,
-            ADDRESSING,
+            Fixed(ADDRESSING),
             lanes=lanes,
             resolve=resolve_literal,
             reset_line=self._pull if wired else None,
@@ -183,7 +183,7 @@ def test_a_foreign_bus_that_raises_what_it_likes() -> None:
             return self.emulator.exchange(frames)
 
     bus = Foreign()
-    uplink = Uplink(Chip(bus), ADDRESSING, lanes=1, resolve=resolve_literal)
+    uplink = Uplink(Chip(bus), Fixed(ADDRESSING), lanes=1, resolve=resolve_literal)
     uplink.bring_up()
     bus.broken = True
     uplink.watch()

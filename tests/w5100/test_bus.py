@@ -164,13 +164,13 @@ def test_a_wrong_echo_is_found_in_a_long_frame_and_named() -> None:
 
 class Foreign:
     def spread(self, *frames: bytes, **more: int) -> bytes:
-        raise NotImplementedError
+        return b"".join(frames)
 
     def timed(self, frames: bytes, timeout_s: float = 1.0) -> bytes:
-        raise NotImplementedError
+        return frames
 
     def positional(self, frames: bytes, frame_bytes: int = 4, /) -> bytes:
-        raise NotImplementedError
+        return frames
 
 
 @pytest.mark.parametrize(

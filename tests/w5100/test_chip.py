@@ -17,7 +17,7 @@ from plugin.w5100 import (
     W5100Error,
 )
 from plugin.w5100 import registers as reg
-from plugin.w5100.chip import FIRST_DYNAMIC_PORT, SPLITS, SourcePorts, memory_size_register
+from plugin.w5100.chip import FIRST_DYNAMIC_PORT, SPLITS, SourcePorts
 from plugin.w5100.registers import Command
 from tests.w5100.scripted import ADDRESSING, PEER, PORT, FakeClock, ScriptedChip, ready
 
@@ -113,7 +113,7 @@ def test_memory_is_split_among_the_lanes(lanes: int, register: int) -> None:
     bus = ScriptedChip()
     Chip(bus).configure(ADDRESSING, lanes=lanes)
     assert bus.memory[reg.RMSR] == bus.memory[reg.TMSR] == register
-    assert memory_size_register(SPLITS[lanes]) == register
+    assert reg.memory_size_register(SPLITS[lanes]) == register
     assert sum(SPLITS[lanes]) == reg.MEMORY_BYTES
 
 
