@@ -31,7 +31,7 @@ from plugin.cli.shared import (
 def check(config_path: Path, offline: bool, as_json: bool, trace_path: Path | None, trace_data: bool) -> None:
     """Validate the configuration; reach for the broker, the chip and the relays.
 
-    No mail is sent and no alert is taken; a running service is not disturbed.
+    No mail is sent and no alert is taken. A service that has an SPI device open must be stopped first.
 
     Example: hardwire check --config hardwire.yaml
     """

@@ -48,7 +48,7 @@ def chip() -> None:
 def status(config_path: Path, as_json: bool, trace_path: Path | None, trace_data: bool) -> None:
     """Read all registers, say what they mean, and what is odd about them.
 
-    Nothing is written: a running service is not disturbed.
+    Nothing is written. A service that has the SPI device open must be stopped first.
 
     Example: hardwire chip status --config hardwire.yaml
     """
@@ -76,15 +76,13 @@ def status(config_path: Path, as_json: bool, trace_path: Path | None, trace_data
 
 @chip.command(short_help="Test wiring, clock and memory.")
 @config_option
-@click.option(
-    "--reset", is_flag=True, help="Reset the chip and test all; a running service loses its connections."
-)
+@click.option("--reset", is_flag=True, help="Reset the chip and test all; its connections are lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @trace_options
 def test(config_path: Path, reset: bool, as_json: bool, trace_path: Path | None, trace_data: bool) -> None:
     """Test the wires, the clock and, with --reset, the memory; tell the remedy for what is found.
 
-    Without --reset a running service is not disturbed.
+    Without --reset no connection is lost. A service that has the SPI device open must be stopped first.
 
     Example: hardwire chip test --config hardwire.yaml --reset
     """
@@ -136,7 +134,7 @@ def ping(
 ) -> None:
     """Ping the gateway, or ADDRESS, by the chip itself.
 
-    The chip is reset and configured first: a running service loses its connections.
+    The chip is reset and configured first. A service that has the SPI device open must be stopped before.
 
     Example: hardwire chip ping 192.168.1.1 --config hardwire.yaml
     """
@@ -180,7 +178,7 @@ def resolve(  # noqa: PLR0917 - click calls it by keywords
 ) -> None:
     """Look NAME up by the chip itself.
 
-    The chip is reset and configured first: a running service loses its connections.
+    The chip is reset and configured first. A service that has the SPI device open must be stopped before.
 
     Example: hardwire chip resolve smtp.example.net --config hardwire.yaml
     """
@@ -227,7 +225,8 @@ def resolve(  # noqa: PLR0917 - click calls it by keywords
 def dhcp(config_path: Path, timeout_s: float, as_json: bool, trace_path: Path | None, trace_data: bool) -> None:
     """Obtain an address by DHCP, show what the server gives, and leave it at that.
 
-    The chip is reset first: a running service loses its connections. The lease is not given back; it runs out.
+    The chip is reset first. A service that has the SPI device open must be stopped before. The lease is not given
+    back; it runs out.
 
     Example: hardwire chip dhcp --config hardwire.yaml
     """

@@ -1,6 +1,6 @@
 """The chip's wires, clock and memory under test: what is found, step by step, each with its remedy.
 
-Without ``reset`` a running service is not disturbed: PTIMER and PMAGIC alone are written, which only PPPoE uses,
+Without ``reset`` no connection is disturbed: PTIMER and PMAGIC alone are written, which only PPPoE uses,
 and given their values back.
 """
 
