@@ -3,6 +3,7 @@
 The only SQL in the house. What it holds survives a crash of the process and of the machine.
 """
 
+from plugin.outbox.beside import ask
 from plugin.outbox.errors import (
     OutboxDamaged,
     OutboxError,
@@ -13,6 +14,7 @@ from plugin.outbox.errors import (
     OutboxUnavailable,
 )
 from plugin.outbox.intake import Intake
+from plugin.outbox.memo import Errand, Memo
 from plugin.outbox.queue import Outbox
 from plugin.outbox.records import (
     Claim,
@@ -29,9 +31,11 @@ from plugin.outbox.records import (
 __all__ = [
     "Claim",
     "Depth",
+    "Errand",
     "Intake",
     "Keep",
     "Known",
+    "Memo",
     "Outbox",
     "OutboxDamaged",
     "OutboxError",
@@ -45,4 +49,5 @@ __all__ = [
     "Recipient",
     "Report",
     "Settlement",
+    "ask",
 ]

@@ -15,6 +15,7 @@ from typing import Final, Self
 from plugin.alert import Attempt, Letter, RecipientOutcome
 from plugin.outbox.database import Database
 from plugin.outbox.intake import Intake, clean, letters_open, store_report, stored_message
+from plugin.outbox.memo import Memo
 from plugin.outbox.records import Claim, Depth, Keep, Publication, QueuedAlert, Recipient, Settlement
 from plugin.outbox.schema import MIGRATIONS
 
@@ -53,6 +54,7 @@ class Outbox:
     ) -> None:
         self._keep = keep or Keep()
         self._database = Database(path, MIGRATIONS, factory=factory)
+        self.memo: Final = Memo(self._database)
         self._claims = threading.Lock()
         self._claimed: set[int] = set()
 
