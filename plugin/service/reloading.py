@@ -31,8 +31,10 @@ class Reloading:
 
     def reload(self) -> dict[str, Any]:
         """Have the configuration on the disk take over, and return in which sections it differs; Refused."""
+        if self._reread is None:
+            raise Refused("this bridge was not started from a configuration file")
         try:
-            config = self._read()
+            config = self._read(self._reread)
         except Refused as error:
             self.problem = str(error)
             _log.error("event=reload_refused problem=%r", self.problem)
@@ -42,11 +44,9 @@ class Reloading:
         self.problem, self.successor = None, config
         return {"changed": sections}
 
-    def _read(self) -> Config:
-        if self._reread is None:
-            raise Refused("this bridge was not started from a configuration file")
+    def _read(self, reread: Callable[[], Config]) -> Config:
         try:
-            config = self._reread()
+            config = reread()
         except ConfigError as error:
             raise Refused(faults_told(error)) from None
         if reason := hindrance(self._config, config):

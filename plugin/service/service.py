@@ -102,8 +102,6 @@ class Service:
         self._connected = False
         self._started_at = datetime.now(UTC)
 
-        self._outbox = outbox_of(config)
-        self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
         self._uplink = uplink_of(config, watch.status, watch.tap)
         self._standings = standings_of(config)
         relays = relays_of(config)
@@ -119,6 +117,8 @@ class Service:
             on_connection=self._connection_changed,
             on_tick=partial(self._progress.beat, "mqtt"),
         )
+        self._outbox = outbox_of(config)  # last of what may fail: it is not left locked behind a fault
+        self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
         self._reception = Reception(
             self._bridge,
             messages=INTAKE_MESSAGES,
