@@ -226,14 +226,14 @@ def composer_of(config: Config) -> Composer:
         sender=config.sender,
         templates_dir=config.templates_dir,
         allowed_dirs=config.attachments.allowed_dirs,
-        max_attachment_bytes=config.limits.payload_bytes,
+        max_attachment_bytes=config.limits.attachments_bytes,
         product_version=__version__,
     )
 
 
 def routes_of(config: Config) -> list[Route]:
     """Return the routes as they are configured."""
-    return [Route(**one.model_dump()) for one in config.routes]
+    return [Route(**one.model_dump(exclude={"rate"})) for one in config.routes]
 
 
 def routing_of(config: Config, composer: Composer, routes: Sequence[Route]) -> Routing:
@@ -270,6 +270,11 @@ def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route]) -> Bridge
         base=config.topics.base,
         payload_bytes=config.limits.payload_bytes,
         queue=config.limits.queue,
+        queue_bytes=config.limits.queue_bytes,
+        max_attachments=config.limits.attachments,
+        attachments_bytes=config.limits.attachments_bytes,
+        # The first route with a filter is the one that is reached.
+        rates={one.topic: one.rate for one in reversed(config.routes) if one.rate is not None},
         forbidden_responses=(config.topics.base, config.home_assistant.prefix),
         clock=time.time,
     )

@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -18,17 +18,20 @@ from plugin.bridge.arrival import (
     Direct,
     directions_json,
     full,
+    held_back,
     outcome_topics,
     read,
 )
 from plugin.bridge.carrying import Carrier, Deliver, Seal
+from plugin.bridge.rates import Rates
 from plugin.bridge.reporting import Reporting
 from plugin.bridge.settlement import NextAttempt, utc
 from plugin.outbox import Intake, Outbox, Publication, Report
-from plugin.payload import decode
+from plugin.payload import MAX_ATTACHMENTS, decode
 
 _log = logging.getLogger("hardwire.bridge")
 
+MAX_QUEUE_BYTES: Final = 2**40
 COUNTERS: Final = (
     "accepted",
     "repeated",
@@ -36,6 +39,7 @@ COUNTERS: Final = (
     "rejected",
     "queue_full",
     "retained_ignored",
+    "held_back",
     "success",
     "failure",
     "deferred",
@@ -68,19 +72,33 @@ class Bridge:
         base: str,
         payload_bytes: int,
         queue: int,
+        queue_bytes: int = MAX_QUEUE_BYTES,
+        max_attachments: int = MAX_ATTACHMENTS,
+        attachments_bytes: int | None = None,
+        rates: Mapping[str, int] | None = None,
         forbidden_responses: Sequence[str],
         clock: Callable[[], float],
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        """``payload_bytes`` and ``queue`` are limits; no response goes below ``forbidden_responses``."""
+        """``payload_bytes`` to ``attachments_bytes`` are limits, ``rates`` mails a minute by a route's filter.
+
+        No response goes below ``forbidden_responses``.
+        """
         self._outbox = outbox
         self._decode: Decode = partial(
-            decode, base=base, payload_bytes=payload_bytes, forbidden_responses=forbidden_responses
+            decode,
+            base=base,
+            payload_bytes=payload_bytes,
+            forbidden_responses=forbidden_responses,
+            max_attachments=max_attachments,
+            attachments_bytes=attachments_bytes,
         )
         self._routing = routing
         self._composer = composer
         self._base = base
         self._queue_limit = queue
+        self._queue_bytes = queue_bytes
+        self._rates = Rates(rates or {})
         self._clock = clock
         self._new_id = new_id
         self._reporting = Reporting(outbox)
@@ -112,10 +130,12 @@ class Bridge:
             else:
                 arrivals.append(self._read(message))
         if arrivals:
-            with self._outbox.intake() as intake:
+            with self._rates.tentatively(), self._outbox.intake() as intake:
                 results = [self._take_in(intake, arrival) for arrival in arrivals]
             for arrival, result in zip(arrivals, results, strict=True):
                 self._count(result)
+                if result == "held_back":
+                    self._count("accepted")
                 _log.info("event=%s alert=%r topic=%.200r", result, arrival.id, arrival.message.topic)
                 for warning in arrival.warnings:
                     _log.warning("event=alert_warning alert=%r warning=%.300r", arrival.id, warning)
@@ -136,7 +156,7 @@ class Bridge:
         )
 
     def _take_in(self, intake: Intake, arrival: Arrival) -> str:
-        """Store one arrival and return what it was: accepted, rejected, queue_full, repeated or redelivered."""
+        """Store one arrival and return what it was: accepted, held_back, rejected, queue_full, repeated, redelivered."""
         message = arrival.message
         if intake.redelivered(message):
             return "redelivered"
@@ -164,8 +184,16 @@ class Bridge:
         intake.remember(message, alert)
         result, failure = "rejected", arrival.failure
         if arrival.directions is not None:
-            waiting = intake.letters_open()
-            if waiting < self._queue_limit:
+            failure = full(
+                arrival,
+                waiting=intake.letters_open(),
+                stored_bytes=intake.stored_bytes(),
+                queue=self._queue_limit,
+                queue_bytes=self._queue_bytes,
+            )
+            if failure is None:
+                route, now = arrival.directions.route, self._clock()
+                due_at = self._rates.due_at(route, now)
                 intake.queue(
                     alert,
                     message,
@@ -173,10 +201,15 @@ class Bridge:
                     directions=directions_json(arrival.directions),
                     recipients=arrival.directions.recipients,
                     received_at=received_at,
-                    due_at=self._clock(),
+                    due_at=due_at,
                 )
+                if due_at > now:
+                    outcome = held_back(arrival, rate=self._rates.per_minute[route], due_at=utc(due_at))
+                    topics = outcome_topics(self._base, outcome.event_type, outcome.name)
+                    intake.tell(Report(alert=alert, outcome=outcome, topics=topics))
+                    return "held_back"
                 return "accepted"
-            result, failure = "queue_full", full(arrival, waiting)
+            result = "queue_full"
         if failure is not None:
             self._fail_at_once(intake, alert, failure)
         return result
@@ -192,6 +225,8 @@ class Bridge:
     def recover(self) -> int:
         """Put back what was on the wire when the process ended; to be called once, before ``carry``."""
         letters = self._outbox.recover(now=self._clock())
+        for route, rate in self._rates.per_minute.items():
+            self._rates.recall(route, self._outbox.latest_due(route, rate))
         if letters:
             _log.warning("event=recovered letters=%d possible_duplicate=true", letters)
         return letters

@@ -20,6 +20,7 @@ class Intake:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
 
     def redelivered(self, message: Message) -> bool:
         """Return whether ``message`` is one that was accepted before and whose PUBACK the broker has not seen.
@@ -50,6 +51,14 @@ class Intake:
     def letters_open(self) -> int:
         """Return how many letters are not settled, those of this transaction included."""
         return letters_open(self._db)
+
+    def stored_bytes(self) -> int:
+        """Return how many octets the outbox has, of what waits and what is remembered, this transaction included.
+
+        Pages that are free are not counted: they are room for more.
+        """
+        pages, free = (self._db.execute(f"PRAGMA {one}").fetchone()[0] for one in ("page_count", "freelist_count"))
+        return int((pages - free) * self._page_bytes)
 
     def add(self, *, alert_id: str, state: AlertState, topic: str, name: str, received_at: float) -> int:
         """Store an alert and return its number."""
@@ -92,6 +101,10 @@ class Intake:
         """Store the final outcome of an alert that gets no letter, and have it published."""
         store_report(self._db, report)
         self._db.execute("UPDATE alert SET settled_at = ? WHERE number = ?", (settled_at, report.alert))
+
+    def tell(self, report: Report) -> None:
+        """Store an outcome that is not the last one, and have it published."""
+        store_report(self._db, report)
 
     def respond(self, alert: int, topic: str, correlation: bytes | None) -> bool:
         """Answer ``alert`` also on ``topic``, from its next outcome on; False if that is one topic too many."""

@@ -184,6 +184,14 @@ class Outbox:
                 unpublished=db.execute("SELECT COUNT(*) FROM publication").fetchone()[0],
             )
 
+    def latest_due(self, route: str, limit: int) -> list[float]:
+        """Return when the latest ``limit`` letters of ``route`` were or are due. It looks through all of them."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "SELECT due_at FROM letter WHERE route = ? ORDER BY number DESC LIMIT ?", (clean(route), limit)
+            )
+            return [float(row["due_at"]) for row in rows]
+
     def prune(self, *, now: float) -> int:
         """Forget a step's worth of what was settled too long ago; return how many alerts, 0 if none are left.
 
