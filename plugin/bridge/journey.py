@@ -156,7 +156,7 @@ class Bridge:
         )
 
     def _take_in(self, intake: Intake, arrival: Arrival) -> str:
-        """Store one arrival and return what it was: accepted, held_back, rejected, queue_full, repeated, redelivered."""
+        """Store one arrival; return accepted, held_back, rejected, queue_full, repeated or redelivered."""
         message = arrival.message
         if intake.redelivered(message):
             return "redelivered"

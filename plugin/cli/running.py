@@ -7,7 +7,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -100,11 +100,20 @@ def demo(stay: bool, output: Path, broker: Literal["mosquitto", "embedded"] | No
     sys.exit(0 if good else EXIT_FAILED)
 
 
+class OneLine(logging.Formatter):
+    """One line an event: a traceback comes as ``trace='…'``, and no line end gets through."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        """Return the traceback as one value."""
+        return f"trace={super().formatException(ei)!r}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        return " ".join(super().format(record).splitlines())
+
+
 def _log_to_stderr(level: int) -> None:
-    logging.basicConfig(
-        level=logging.WARNING,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("hardwire").setLevel(level)

@@ -241,7 +241,7 @@ class Client:
         self._fallback = True
         without = "without AUTH" if self._settings.security == "starttls" else "with HELO and without AUTH"
         self._record(f"= {event.reason}: a new connection, {without}")
-        _log.warning("%s: %s; going on %s", self._settings.host, event.reason, without)
+        _log.warning("event=fallback host=%s reason=%r going_on=%r", self._settings.host, event.reason, without)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
