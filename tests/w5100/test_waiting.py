@@ -9,6 +9,7 @@ from plugin.w5100 import registers as reg
 from plugin.w5100.registers import Command, SocketInterrupt
 from plugin.w5100.waiting import (
     INTERRUPT_LONGEST_S,
+    INTERRUPT_NOT_HEARD,
     POLL_LONGEST_S,
     POLL_SHORTEST_S,
     Pace,
