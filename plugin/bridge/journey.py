@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -25,12 +25,13 @@ from plugin.bridge.arrival import (
 from plugin.bridge.carrying import Carrier, Deliver, Seal
 from plugin.bridge.rates import Rates
 from plugin.bridge.reporting import Reporting
-from plugin.bridge.settlement import NextAttempt, utc
+from plugin.bridge.settlement import NextAttempt, dropped, utc
 from plugin.outbox import Intake, Outbox, Publication, Report
 from plugin.payload import MAX_ATTACHMENTS, decode
 
 _log = logging.getLogger("hardwire.bridge")
 
+DROP_STEP: Final = 200  # letters given up in one transaction
 MAX_QUEUE_BYTES: Final = 2**40
 COUNTERS: Final = (
     "accepted",
@@ -265,6 +266,22 @@ class Bridge:
     def forget_in_flight(self) -> None:
         """Publish what is in flight again: the client that had it is gone and took it along."""
         self._reporting.forget_in_flight()
+
+    # --- by request -----------------------------------------------------------------------------------------
+
+    def retry(self, letters: Collection[int] | None) -> int:
+        """Have letters that failed go out again, None for all; return how many. See ``Outbox.retry``."""
+        return self._outbox.retry(letters, now=self._clock())
+
+    def drop(self, letters: Collection[int] | None) -> int:
+        """Give up letters that wait, None for all; each alert ends in a failure. Return how many there were."""
+        now, count = self._clock(), 0
+        while ended := self._outbox.drop(letters, partial(dropped, base=self._base, now=now), limit=DROP_STEP):
+            count += len(ended)
+            for report in (report for one in ended for report in one.reports):
+                self._count(report.outcome.event_type)
+                _log.info("event=dropped alert=%r", report.outcome.id)
+        return count
 
     # --- looking --------------------------------------------------------------------------------------------
 

@@ -83,6 +83,60 @@ def settle(
     )
 
 
+def dropped(claim: Claim, *, base: str, now: float) -> Settlement:
+    """Return what a letter comes to that somebody gave up by request: whoever was to get it still, does not."""
+    text = "dropped by request"
+    attempt = Attempt(
+        relay=None,
+        recipients=tuple(
+            RecipientOutcome(
+                address=one.address, state="dropped", phase=one.fate.phase if one.fate else "route", text=text
+            )
+            for one in claim.recipients
+            if one.due
+        ),
+        phase="route",
+        fault=text,
+        started_at=utc(now),
+        duration_s=0.0,
+        transcript=(f"= {text}",),
+    )
+    sealed = claim.sealed
+    after = fates(claim.recipients, attempt, again=False)
+    outcomes = [
+        Outcome(
+            id=one.id,
+            name=one.name,
+            event_type="failure",
+            topic=one.topic,
+            route=claim.route,
+            subject=sealed.subject if sealed else None,
+            message_id=sealed.message_id if sealed else None,
+            reason=reason(after, fault=None, notes=()),
+            recipients=after,
+            attempts=claim.attempts,
+            possible_duplicate=claim.possible_duplicate,
+            received_at=utc(one.received_at),
+            settled_at=utc(now),
+        )
+        for one in claim.alerts
+    ]
+    return Settlement(
+        letter=claim.letter,
+        number=claim.attempts + 1,
+        attempt=attempt,
+        recipients=after,
+        due_at=None,
+        possible_duplicate=claim.possible_duplicate,
+        keep_content=True,
+        at=now,
+        reports=tuple(
+            Report(alert=one.number, outcome=outcome, topics=outcome_topics(base, "failure", one.name))
+            for one, outcome in zip(claim.alerts, outcomes, strict=True)
+        ),
+    )
+
+
 def fates(recipients: Sequence[Recipient], attempt: Attempt, *, again: bool) -> tuple[RecipientOutcome, ...]:
     """Return the fate of every recipient after ``attempt``, in their order.
 

@@ -3,7 +3,7 @@
 The only SQL in the house. What it holds survives a crash of the process and of the machine.
 """
 
-from plugin.outbox.beside import ask
+from plugin.outbox.beside import Reader, ask, reading
 from plugin.outbox.errors import (
     OutboxDamaged,
     OutboxError,
@@ -21,11 +21,14 @@ from plugin.outbox.records import (
     Depth,
     Keep,
     Known,
+    Listed,
+    Listing,
     Publication,
     QueuedAlert,
     Recipient,
     Report,
     Settlement,
+    Shown,
 )
 
 __all__ = [
@@ -35,6 +38,8 @@ __all__ = [
     "Intake",
     "Keep",
     "Known",
+    "Listed",
+    "Listing",
     "Memo",
     "Outbox",
     "OutboxDamaged",
@@ -46,8 +51,11 @@ __all__ = [
     "OutboxUnavailable",
     "Publication",
     "QueuedAlert",
+    "Reader",
     "Recipient",
     "Report",
     "Settlement",
+    "Shown",
     "ask",
+    "reading",
 ]

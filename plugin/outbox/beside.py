@@ -11,9 +11,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from plugin.outbox import desk
 from plugin.outbox.database import BUSY_TIMEOUT_S
 from plugin.outbox.errors import OutboxDamaged, OutboxTooNew, OutboxUnavailable, explain
 from plugin.outbox.memo import MAX_ERRANDS, MEMO_TABLE
+from plugin.outbox.records import Listed, Listing, Shown
 from plugin.outbox.schema import APPLICATION_ID, MIGRATIONS
 
 POLL_S: Final = 0.1
@@ -37,6 +39,29 @@ def beside(path: Path, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection
             yield db
     except (sqlite3.Error, OSError) as error:
         raise explain(error, path) from error
+
+
+class Reader:
+    """Looks at an outbox, whoever else works with it; sqlite3.Error is for ``reading`` to explain."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def list(self, *, state: Listing | None = None, limit: int, offset: int = 0) -> tuple[Listed, ...]:
+        """Return letters; those that wait or are on the wire the longest due first, others the newest first."""
+        return desk.letters(self._db, state, limit=limit, offset=offset)
+
+    def show(self, number: int) -> Shown | None:
+        """Return all that is known of the letter ``number``; None if there is none."""
+        return desk.show(self._db, number)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """Give a Reader of the outbox at ``path``, which sees one moment of it; OutboxError."""
+    with beside(path, "ro") as db:
+        db.execute("BEGIN")
+        yield Reader(db)
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:

@@ -39,7 +39,8 @@ class Intake:
         """Return what is known of the alert that was queued with this identity; a refused one is not known."""
         row = self._db.execute(
             "SELECT alert.number, alert.name, outcome.number AS outcome, outcome.event_type FROM alert "
-            "LEFT JOIN outcome ON outcome.alert = alert.number AND outcome.event_type <> 'deferred' "
+            "LEFT JOIN outcome ON outcome.alert = alert.number AND outcome.round = alert.round "
+            "AND outcome.event_type <> 'deferred' "
             "WHERE alert.id = ? AND alert.state = ? AND alert.letter IS NOT NULL",
             (clean(alert_id), state),
         ).fetchone()
@@ -147,8 +148,9 @@ def store_report(db: sqlite3.Connection, report: Report) -> None:
     """Store an outcome, with a publication for each of its topics and for each that asked for a response."""
     outcome = _number(
         db.execute(
-            "INSERT INTO outcome (alert, event_type, payload) VALUES (?, ?, ?)",
-            (report.alert, report.outcome.event_type, report.outcome.as_json()),
+            "INSERT INTO outcome (alert, round, event_type, payload) "
+            "SELECT number, round, ?, ? FROM alert WHERE number = ?",
+            (report.outcome.event_type, report.outcome.as_json(), report.alert),
         )
     )
     targets: list[tuple[str, bytes | None]] = [(topic, None) for topic in report.topics]

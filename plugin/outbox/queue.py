@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from plugin.alert import Attempt, Letter, RecipientOutcome
+from plugin.alert import Attempt, Letter
+from plugin.outbox import desk
 from plugin.outbox.database import Database
 from plugin.outbox.intake import Intake, clean, letters_open, store_report, stored_message
 from plugin.outbox.memo import Memo
-from plugin.outbox.records import Claim, Depth, Keep, Publication, QueuedAlert, Recipient, Settlement
+from plugin.outbox.records import Claim, Depth, Keep, Listing, Publication, QueuedAlert, Settlement
 from plugin.outbox.schema import MIGRATIONS
 
 PRUNE_STEP: Final = 200  # alerts forgotten in one transaction
@@ -184,6 +185,37 @@ class Outbox:
                 unpublished=db.execute("SELECT COUNT(*) FROM publication").fetchone()[0],
             )
 
+    # --- what people ask ------------------------------------------------------------------------------------
+
+    def retry(self, numbers: Collection[int] | None = None, *, now: float) -> int:
+        """Begin a new round for failed letters, None for all of them; return how many there were.
+
+        They are due at once, with the same octets and Message-ID, for those recipients that have not accepted
+        them, and their age counts from ``now``. Each of their alerts gets one more final outcome. A letter that
+        waits becomes due; one that is on the wire or was sent is left alone.
+        """
+        with self._database.transaction() as db:
+            return desk.retry(db, numbers, now=now)
+
+    def states(self, numbers: Collection[int]) -> dict[int, Listing]:
+        """Return how each letter of ``numbers`` is; one that there is not is left out."""
+        with self._database.reading() as db:
+            return desk.states(db, numbers)
+
+    def drop(
+        self, numbers: Collection[int] | None, settlement: Callable[[Claim], Settlement], *, limit: int
+    ) -> list[Settlement]:
+        """End up to ``limit`` waiting letters, None for any, in one transaction; return what was stored for them.
+
+        ``settlement`` says what each comes to. A letter that a lane has claimed, is on the wire or is settled is
+        left alone, and not among the result.
+        """
+        with self._claims, self._database.transaction() as db:
+            chosen = desk.waiting(db, numbers, limit=limit + len(self._claimed))
+            free = [number for number in chosen if number not in self._claimed][:limit]
+            ended = [settlement(_claim(db, number)) for number in free]
+            return [one for one in ended if _settle(db, one)]
+
     def latest_due(self, route: str, limit: int) -> list[float]:
         """Return when the latest ``limit`` letters of ``route`` were or are due. It looks through all of them."""
         with self._database.reading() as db:
@@ -216,7 +248,7 @@ class Outbox:
 def _claim(db: sqlite3.Connection, number: int) -> Claim:
     letter = db.execute("SELECT * FROM letter WHERE number = ?", (number,)).fetchone()
     recipients = tuple(
-        _recipient(row)
+        desk.recipient_of(row)
         for row in db.execute("SELECT * FROM recipient WHERE letter = ? ORDER BY position", (number,))
     )
     rows = db.execute(
@@ -252,22 +284,6 @@ def _claim(db: sqlite3.Connection, number: int) -> Claim:
     )
 
 
-def _recipient(row: sqlite3.Row) -> Recipient:
-    if row["state"] is None:
-        return Recipient(address=row["address"], fate=None)
-    return Recipient(
-        address=row["address"],
-        fate=RecipientOutcome(
-            address=row["address"],
-            state=row["state"],
-            phase=row["phase"],
-            code=row["code"],
-            enhanced=row["enhanced"],
-            text=row["text"],
-        ),
-    )
-
-
 def _queued_alert(row: sqlite3.Row) -> QueuedAlert:
     message = None
     if row["payload"] is not None:
@@ -290,10 +306,11 @@ def _queued_alert(row: sqlite3.Row) -> QueuedAlert:
 def _settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
     final = settlement.due_at is None
     cursor = db.execute(
-        "UPDATE letter SET state = ?, due_at = COALESCE(?, due_at), attempts = ?, possible_duplicate = ? "
-        "WHERE number = ? AND state <> 'settled'",
+        "UPDATE letter SET state = ?, failed = ?, due_at = COALESCE(?, due_at), attempts = ?, "
+        "possible_duplicate = ? WHERE number = ? AND state <> 'settled'",
         (
             "settled" if final else "waiting",
+            final and any(one.state != "accepted" for one in settlement.recipients),
             settlement.due_at,
             settlement.number,
             settlement.possible_duplicate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from plugin.alert import Attempt, EventType, Letter, Message, Outcome, RecipientOutcome
 
@@ -115,3 +116,41 @@ class Depth:
     waiting: int
     oldest_received_at: float | None
     unpublished: int
+
+
+Listing = Literal["waiting", "wire", "failed", "sent"]
+"""Letters that are not settled, handed to a relay, settled without being accepted by all, accepted by all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A letter as people see it; ``subject`` is None before it is sealed, ``due_at`` matters while it waits."""
+
+    number: int
+    state: Listing
+    alert_ids: tuple[str, ...]
+    topic: str
+    route: str
+    subject: str | None
+    recipients: tuple[Recipient, ...]
+    attempts: int
+    due_at: float
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """All that is known of a letter. ``content_bytes`` is None where no octets are kept: not sealed yet, or sent.
+
+    ``attempts`` are those that are kept, each with its transcript. ``outcomes`` are what was told of its alerts,
+    each as its JSON; deferred ones are forgotten once the broker has acknowledged them.
+    """
+
+    letter: Listed
+    message_id: str | None
+    sender: str | None
+    notes: tuple[str, ...]
+    possible_duplicate: bool
+    content_bytes: int | None
+    attempts: tuple[Attempt, ...]
+    outcomes: tuple[bytes, ...]

@@ -131,4 +131,18 @@ CREATE TABLE publication (
 CREATE INDEX publication_outcome ON publication (outcome);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+_SECOND: Final = """
+-- Dead letters: settled, and not accepted by every recipient.
+ALTER TABLE letter ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
+UPDATE letter SET failed = 1 WHERE state = 'settled'
+    AND EXISTS (SELECT 1 FROM recipient WHERE letter = letter.number AND recipient.state <> 'accepted');
+CREATE INDEX letter_failed ON letter (number) WHERE failed = 1;
+
+-- A failed letter may be tried in another round; each round of an alert ends in one final outcome.
+ALTER TABLE alert ADD COLUMN round INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE outcome ADD COLUMN round INTEGER NOT NULL DEFAULT 1;
+DROP INDEX outcome_final;
+CREATE UNIQUE INDEX outcome_final ON outcome (alert, round) WHERE event_type <> 'deferred';
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND)
