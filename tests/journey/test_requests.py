@@ -130,6 +130,23 @@ def test_a_test_that_the_broker_gives_again_is_no_second_mail(
     assert len(mail.mails) == mails
 
 
+def test_a_request_that_we_fail_on_is_answered_and_does_not_come_again(
+    any_broker: AnyBroker,
+    automation: Automation,
+    mail: MailServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running(configured(tmp_path, any_broker, mail.port)) as service:
+        monkeypatch.setitem(service._desk._powers, "status", lambda _: {"x": 1 // 0})
+        answer = automation.ask("status", b'{"transaction": "\\ud800"}')
+        assert answer["error"].startswith(
+            "the bridge failed on this request (ZeroDivisionError in test_requests.py"
+        )
+        assert automation.ask("pause")["status"] == "ok"
+        service._clerks.check()
+
+
 def test_more_requests_than_a_minute_has_room_for_are_refused(
     any_broker: AnyBroker,
     automation: Automation,
