@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from plugin.bridge import Bridge
-from plugin.outbox import Memo
+from plugin.outbox import Listing, Memo, Outbox
+from plugin.service.requests import Refused, Request
 
 _log = logging.getLogger("hardwire.service")
 
 PAUSED_KEY: Final = "paused"
 
+_HOW: Final[Mapping[Listing | None, str]] = {
+    None: "is not there",
+    "waiting": "waits already",
+    "wire": "is on the wire",
+    "failed": "has failed already",
+    "sent": "was accepted for all recipients",
+}
+
 
 class Powers:
     """Changes the queue for who asks. ``changed`` is called when couriers have something to see, or to tell."""
 
-    def __init__(self, bridge: Bridge, memo: Memo, changed: Callable[[], None]) -> None:
+    def __init__(self, bridge: Bridge, outbox: Outbox, changed: Callable[[], None]) -> None:
         self._bridge = bridge
-        self._memo = memo
+        self._outbox = outbox
+        self._memo: Memo = outbox.memo
         self._changed = changed
         self.paused = False
 
@@ -35,3 +45,28 @@ class Powers:
         self.paused = on
         self._changed()
         return {"paused": on}
+
+    def retry(self, request: Request) -> dict[str, Any]:
+        """Have letters that failed go out again; Refused if none of those that are named can."""
+        return self._change(self._bridge.retry, request.letters, {"failed", "waiting"})
+
+    def drop(self, request: Request) -> dict[str, Any]:
+        """Give up letters that wait; Refused if none of those that are named does."""
+        return self._change(self._bridge.drop, request.letters, {"waiting"})
+
+    def _change(
+        self,
+        work: Callable[[Collection[int] | None], int],
+        letters: Collection[int] | None,
+        fit: Collection[Listing],
+    ) -> dict[str, Any]:
+        states = self._outbox.states(letters or ())
+        left = {number: _HOW[states.get(number)] for number in letters or () if states.get(number) not in fit}
+        count = work(letters)
+        if count:
+            self._changed()
+        elif letters:
+            first, how = next(iter(left.items()), (next(iter(letters)), _HOW["wire"]))
+            more = f" (and {len(letters) - 1} more)" if len(letters) > 1 else ""
+            raise Refused(f"nothing was done: letter {first} {how}{more}")
+        return {"letters": count, "left": [{"letter": number, "reason": how} for number, how in left.items()]}

@@ -130,7 +130,7 @@ class Service:
             publish=self._publish_outcomes,
             beat=self._progress.beat,
         )
-        self._powers = Powers(self._bridge, self._outbox.memo, self._changed_by_hand)
+        self._powers = Powers(self._bridge, self._outbox, self._changed_by_hand)
         self._desk = Desk(
             base=self._base,
             bridge=self._bridge,
@@ -138,6 +138,8 @@ class Service:
             powers={
                 "pause": lambda request: self._powers.pause(on=request.paused),
                 "resume": lambda _: self._powers.pause(on=False),
+                "retry": self._powers.retry,
+                "drop": self._powers.drop,
                 "reload": lambda _: self.reloading.reload(),
                 "status": lambda _: {"health": self.health(), "info": self.info()},
             },

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -127,6 +130,23 @@ def test_a_test_that_the_broker_gives_again_is_no_second_mail(
     assert len(mail.mails) == mails
 
 
+def test_a_request_that_we_fail_on_is_answered_and_does_not_come_again(
+    any_broker: AnyBroker,
+    automation: Automation,
+    mail: MailServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running(configured(tmp_path, any_broker, mail.port)) as service:
+        monkeypatch.setitem(service._desk._powers, "status", lambda _: {"x": 1 // 0})
+        answer = automation.ask("status", b'{"transaction": "\\ud800"}')
+        assert answer["error"].startswith(
+            "the bridge failed on this request (ZeroDivisionError in test_requests.py"
+        )
+        assert automation.ask("pause")["status"] == "ok"
+        service._clerks.check()
+
+
 def test_more_requests_than_a_minute_has_room_for_are_refused(
     any_broker: AnyBroker,
     automation: Automation,
@@ -191,3 +211,57 @@ def test_hangup_is_a_reload_and_a_bus_that_is_not_there_brings_the_old_configura
         os.kill(process.pid, signal.SIGHUP)
         until(lambda: "event=reload_refused" in process.said(), "the refusal")
         assert process.terminate() == 0
+
+
+def outbox(config: Path, *arguments: str) -> Any:
+    """Run ``hardwire outbox`` as a process of its own; return what it prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "plugin", "outbox", *arguments, "--json", "--config", str(config)],
+        capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    return json.loads(done.stdout) if done.stdout else (done.returncode, done.stderr)
+
+
+def test_dead_letters_are_tried_again_and_waiting_ones_dropped_while_the_service_runs(
+    any_broker: AnyBroker, automation: Automation, mail: MailServer, tmp_path: Path
+) -> None:
+    config = configured(
+        tmp_path, any_broker, mail.port, outbox="{path: outbox.db, retry: {first: 1h, longest: 1h}}"
+    )
+    with Process(config) as process:
+        process.wait_connected()
+        automation.publish("a", {"id": "refused", "title": "R", "to": ["nobody", "alice"]})
+        assert automation.final("a")["event_type"] == "failure"
+        (letter,) = outbox(config, "list", "--state", "failed")
+        assert letter["alert_ids"] == ["refused"]
+        number = letter["number"]
+        dialogue = outbox(config, "show", str(number))["tries"][0]["transcript"]
+        assert any(line.startswith("C: RCPT TO:<nobody@") for line in dialogue)
+
+        # By the command: Alice has it and does not get it again, nobody is nobody still.
+        assert outbox(config, "retry", str(number)) == {"letters": 1, "left": []}
+        outcome = automation.final("a")
+        assert (outcome["event_type"], outcome["attempts"]) == ("failure", 2)
+        assert [one["state"] for one in outcome["recipients"]] == ["refused", "accepted"]
+        assert len(mail.mails) == 1
+
+        # By MQTT.
+        assert automation.ask("retry", {"letters": [number]})["data"] == {"letters": 1, "left": []}
+        assert automation.final("a")["attempts"] == 3
+        assert automation.ask("retry")["data"]["letters"] == 1
+        assert automation.final("a")["attempts"] == 4
+        assert "letter 99 is not there" in automation.ask("retry", {"letters": [99]})["error"]
+        assert "has failed already" in automation.ask("drop", {"letters": [number]})["error"]
+
+        automation.ask("pause")
+        publish_all(automation, ["one", "two", "three"])
+        until(lambda: len(outbox(config, "list", "--state", "waiting")) == 3, "acceptance")
+        waiting = [one["number"] for one in outbox(config, "list", "--state", "waiting")]
+        answer = automation.ask("drop", {"letters": [waiting[0], 99], "transaction": "t"})
+        assert answer["data"] == {"letters": 1, "left": [{"letter": 99, "reason": "is not there"}]}
+        dropped = automation.final("leak")
+        assert (dropped["event_type"], dropped["recipients"][0]["state"]) == ("failure", "dropped")
+        assert outbox(config, "drop", "--all") == {"letters": 2, "left": []}
+        assert {automation.final("leak")["id"] for _ in range(2)} | {dropped["id"]} == {"one", "two", "three"}
+        assert process.terminate() == 0
+    assert len(mail.mails) == 1
