@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from plugin.alert import Alert, Attempt, Letter, Malformed
 from plugin.bridge.arrival import Decode, directions_of, where
 from plugin.bridge.history import History
-from plugin.bridge.settlement import NextAttempt, failed_attempt, settle, utc
+from plugin.bridge.settlement import NextAttempt, failed_attempt, settle
 from plugin.compose import Sealed
 from plugin.outbox import Claim, Outbox, OutboxError, Settlement
 from plugin.route import Directions
@@ -66,6 +66,7 @@ class Carrier:
         schedule: NextAttempt,
         base: str,
         clock: Callable[[], float],
+        date: Callable[[float], datetime],
         count: Callable[[str], None],
     ) -> None:
         self._outbox = outbox
@@ -74,6 +75,7 @@ class Carrier:
         self._schedule = schedule
         self._base = base
         self._clock = clock
+        self._date = date
         self._count = count
         self._history = History(outbox, now=clock())
         self._lock = threading.Lock()  # guards what follows
@@ -177,7 +179,7 @@ class Carrier:
             fault = str(error) if isinstance(error, _Unsealable) else f"no mail could be made ({where(error)})"
             _log.error("event=seal_failed alert=%r problem=%r", claim.alerts[0].id, fault)
             attempt = failed_attempt(
-                due, fault, phase="compose", started_at=utc(self._clock()), possible_duplicate=False
+                due, fault, phase="compose", started_at=self._date(self._clock()), possible_duplicate=False
             )
             self._settle(claim, None, attempt)
             run.carried += 1
@@ -203,7 +205,7 @@ class Carrier:
         alert = self._decode(queued.message, alert_id=queued.id)
         if isinstance(alert, Malformed):  # accepted under other limits
             raise _Unsealable(alert.reason)
-        sealed = self._composer.seal(alert, directions_of(claim.directions), date=utc(self._clock()))
+        sealed = self._composer.seal(alert, directions_of(claim.directions), date=self._date(self._clock()))
         return Letter(
             id=claim.letter,
             alert_ids=tuple(one.id for one in claim.alerts),
@@ -218,7 +220,7 @@ class Carrier:
 
     def _attempts(self, run: _Run, deliver: Deliver) -> Iterator[tuple[Letter, Attempt]]:
         """Yield what came of each letter that was drawn, whatever ``deliver`` does."""
-        started_at = utc(self._clock())
+        started_at = self._date(self._clock())
         fault = "deliver gave no Attempt for the letter"
         try:
             for letter, attempt in deliver(self._letters(run)):
@@ -238,7 +240,9 @@ class Carrier:
             )
 
     def _settle(self, claim: Claim, letter: Letter | None, attempt: Attempt) -> None:
-        settlement = settle(claim, letter, attempt, schedule=self._schedule, base=self._base, now=self._clock())
+        settlement = settle(
+            claim, letter, attempt, schedule=self._schedule, base=self._base, now=self._clock(), date=self._date
+        )
         try:
             self._store(settlement)
         except OutboxError:

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -31,6 +32,7 @@ from plugin.payload import MAX_ATTACHMENTS, decode
 
 _log = logging.getLogger("hardwire.bridge")
 
+HASTEN_S: Final = 2.0
 DROP_STEP: Final = 200  # letters given up in one transaction
 MAX_QUEUE_BYTES: Final = 2**40
 COUNTERS: Final = (
@@ -59,8 +61,9 @@ class Health:
 class Bridge:
     """The journey of every alert. All methods may be called from several threads.
 
-    ``clock`` gives seconds since the epoch. A method that touches the outbox raises OutboxError when that cannot
-    be used; then nothing has changed and the call may be made again.
+    ``clock`` gives seconds by which letters wait (``SteadyClock``), ``date`` what people call a moment of it. A
+    method that touches the outbox raises OutboxError when that cannot be used; then nothing has changed and the
+    call may be made again.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Bridge:
         rates: Mapping[str, int] | None = None,
         forbidden_responses: Sequence[str],
         clock: Callable[[], float],
+        date: Callable[[float], datetime] = utc,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         """``payload_bytes`` to ``attachments_bytes`` are limits, ``rates`` mails a minute by a route's filter.
@@ -101,6 +105,7 @@ class Bridge:
         self._queue_bytes = queue_bytes
         self._rates = Rates(rates or {})
         self._clock = clock
+        self._date = date
         self._new_id = new_id
         self._reporting = Reporting(outbox)
         self._carrier = Carrier(
@@ -110,6 +115,7 @@ class Bridge:
             schedule=schedule,
             base=base,
             clock=clock,
+            date=date,
             count=self._count,
         )
         self._lock = threading.Lock()  # guards what follows
@@ -201,12 +207,12 @@ class Bridge:
                     route=arrival.directions.route,
                     directions=directions_json(arrival.directions),
                     recipients=arrival.directions.recipients,
-                    received_at=received_at,
+                    received_at=now,
                     due_at=due_at,
                     severity=arrival.severity,
                 )
                 if due_at > now:
-                    outcome = held_back(arrival, rate=self._rates.per_minute[route], due_at=utc(due_at))
+                    outcome = held_back(arrival, rate=self._rates.per_minute[route], due_at=self._date(due_at))
                     topics = outcome_topics(self._base, outcome.event_type, outcome.name)
                     intake.tell(Report(alert=alert, outcome=outcome, topics=topics))
                     return "held_back"
@@ -218,7 +224,7 @@ class Bridge:
 
     def _fail_at_once(self, intake: Intake, alert: int, failure: Outcome) -> None:
         now = self._clock()
-        outcome = replace(failure, settled_at=utc(now))
+        outcome = replace(failure, settled_at=self._date(now))
         topics = outcome_topics(self._base, outcome.event_type, outcome.name)
         intake.report(Report(alert=alert, outcome=outcome, topics=topics), settled_at=now)
 
@@ -247,6 +253,13 @@ class Bridge:
         ``carry`` begins with it; who will not call that any more calls this.
         """
         self._carrier.store_results()
+
+    def hasten(self) -> int:
+        """Have due now what a relay has put off that has just recovered; return how many letters there were.
+
+        Many are spread over HASTEN_S: one after the other, the most severe and the oldest first.
+        """
+        return self._outbox.hasten(self._clock(), spread_s=HASTEN_S)
 
     # --- reporting ------------------------------------------------------------------------------------------
 
@@ -277,7 +290,9 @@ class Bridge:
     def drop(self, letters: Collection[int] | None) -> int:
         """Give up letters that wait, None for all; each alert ends in a failure. Return how many there were."""
         now, count = self._clock(), 0
-        while ended := self._outbox.drop(letters, partial(dropped, base=self._base, now=now), limit=DROP_STEP):
+        while ended := self._outbox.drop(
+            letters, partial(dropped, base=self._base, now=now, date=self._date), limit=DROP_STEP
+        ):
             count += len(ended)
             for report in (report for one in ended for report in one.reports):
                 self._count(report.outcome.event_type)

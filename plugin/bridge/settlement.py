@@ -11,7 +11,7 @@ at least one put off                                  deferred
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -28,20 +28,37 @@ MAX_WORDS_CHARS: Final = 300
 class NextAttempt(Protocol):
     """What ``plugin.delivery.Schedule`` does."""
 
-    def next_attempt(self, attempts: int, *, received_at: float, now: float) -> float | None:
+    def next_attempt(
+        self, attempts: int, *, recipients: Sequence[RecipientOutcome], received_at: float, now: float
+    ) -> float | None:
         """Return when the next attempt is due, or None: it is too late for another."""
         ...
 
 
 def settle(
-    claim: Claim, letter: Letter | None, attempt: Attempt, *, schedule: NextAttempt, base: str, now: float
+    claim: Claim,
+    letter: Letter | None,
+    attempt: Attempt,
+    *,
+    schedule: NextAttempt,
+    base: str,
+    now: float,
+    date: Callable[[float], datetime],
 ) -> Settlement:
-    """Return what ``attempt`` has come to; ``letter`` is None where none could be sealed."""
+    """Return what ``attempt`` has come to; ``letter`` is None where none could be sealed.
+
+    ``date`` tells people's time of a moment by the clock that ``now`` is of.
+    """
     number = claim.attempts + 1
     waits = any(one.state == "deferred" for one in fates(claim.recipients, attempt, again=True))
     # A round by request begins with the shortest wait again.
     due_at = (
-        schedule.next_attempt(number - claim.earlier_attempts, received_at=claim.received_at, now=now)
+        schedule.next_attempt(
+            number - claim.earlier_attempts,
+            recipients=attempt.recipients,
+            received_at=claim.received_at,
+            now=now,
+        )
         if waits
         else None
     )
@@ -65,10 +82,10 @@ def settle(
             tls=attempt.tls,
             authenticated=attempt.authenticated,
             attempts=number,
-            next_attempt_at=None if due_at is None else utc(due_at),
+            next_attempt_at=None if due_at is None else date(due_at),
             possible_duplicate=possible_duplicate,
             received_at=utc(one.received_at),
-            settled_at=utc(now) if due_at is None else None,
+            settled_at=date(now) if due_at is None else None,
         )
         for one in claim.alerts
     ]
@@ -88,7 +105,7 @@ def settle(
     )
 
 
-def dropped(claim: Claim, *, base: str, now: float) -> Settlement:
+def dropped(claim: Claim, *, base: str, now: float, date: Callable[[float], datetime]) -> Settlement:
     """Return what a letter comes to that somebody gave up by request: whoever was to get it still, does not."""
     text = "dropped by request"
     attempt = Attempt(
@@ -102,7 +119,7 @@ def dropped(claim: Claim, *, base: str, now: float) -> Settlement:
         ),
         phase="route",
         fault=text,
-        started_at=utc(now),
+        started_at=date(now),
         duration_s=0.0,
         transcript=(f"= {text}",),
     )
@@ -122,7 +139,7 @@ def dropped(claim: Claim, *, base: str, now: float) -> Settlement:
             attempts=claim.attempts,
             possible_duplicate=claim.possible_duplicate,
             received_at=utc(one.received_at),
-            settled_at=utc(now),
+            settled_at=date(now),
         )
         for one in claim.alerts
     ]

@@ -14,11 +14,11 @@ from plugin.alert import Phase, RecipientOutcome
 from plugin.delivery.verdict import ABOUT_US
 
 Cause = Literal["unreachable", "unwanted", "limited", "busy", "crowded", "greylisted", "other"]
-"""``unreachable``: no connection, or none that a letter could follow on, for now. ``unwanted``: the relay refuses us
-or our credentials; who asks too often is locked out. ``limited``: the relay is busy, or we are too fast for it; it
-would put off any letter. ``crowded``: too many recipients for one mail transaction; the rest may follow in the
-next one (RFC 5321 §4.5.3.1.10). ``greylisted``: whoever comes again after a while is let in (RFC 6647).
-``other``: what concerns the recipient, the content, or a connection that was lost amid the letter."""
+"""``unreachable``: no connection, or none that a letter could follow on, for now. ``unwanted``: the relay refuses
+us or our credentials; who asks too often is locked out. ``limited``: the relay is busy, or we are too fast for it;
+it would put off any letter. ``crowded``: too many recipients for one mail transaction; the rest may follow in the
+next one (RFC 5321 §4.5.3.1.10). ``greylisted``: whoever comes again after a while is let in (RFC 6647). ``other``:
+what concerns the recipient, the content, or a connection that was lost amid the letter."""
 
 _ANY: Final[frozenset[Phase]] = ABOUT_US | {"mail", "rcpt", "data", "content"}
 _MAIL: Final[frozenset[Phase]] = frozenset({"mail"})
@@ -123,6 +123,7 @@ def cause(one: RecipientOutcome) -> Cause:
 def wants_new_connection(one: RecipientOutcome) -> bool:
     """Return whether the relay will answer ``one`` otherwise, but only on another connection.
 
-    Postfix's postscreen tests a newcomer to the end of its first connection, and says 450 4.3.2 to each RCPT on it.
+    Postfix's postscreen tests a newcomer to the end of its first connection, and says 450 4.3.2 to each RCPT on
+    it.
     """
     return one.state == "deferred" and (one.phase, one.code, one.enhanced) == ("rcpt", 450, "4.3.2")

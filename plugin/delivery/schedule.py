@@ -15,10 +15,10 @@ JITTER: Final = 0.2
 GREYLIST_LONGEST_S: Final = (60.0,) * 5 + (120.0,) * 2 + (180.0,) + (300.0,) * 4
 """The longest wait behind the first, second ... attempt where a greylist has put a letter off.
 
-Greylists (RFC 6647) let a newcomer in after 1 to 30 minutes, mostly after 1 or 5. With the default schedule attempts
-follow soon after each of the usual times: at 10, 30, 70, 130, 190, 310, 430, 610, 910, 1210, 1510 and 1810 s. The
-first two are too early for most greylists. They do no harm there, and much of what looks like a greylist lets them in:
-postscreen, a look-up that failed.
+Greylists (RFC 6647) let a newcomer in after 1 to 30 minutes, mostly after 1 or 5. With the default schedule
+attempts follow soon after each of the usual times: at 10, 30, 70, 130, 190, 310, 430, 610, 910, 1210, 1510 and
+1810 s. The first two are too early for most greylists. They do no harm there, and much of what looks like a
+greylist lets them in: postscreen, a look-up that failed.
 """
 CROWDED_S: Final = 1.0
 """The wait for those recipients that did not fit into a mail transaction from which others were taken."""

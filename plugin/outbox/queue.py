@@ -170,7 +170,7 @@ class Outbox:
             return next((float(row["due_at"]) for row in rows if row["number"] not in self._claimed), None)
 
     def hasten(self, now: float, *, spread_s: float) -> int:
-        """Have those due that wait because no relay could be reached; return how many there were.
+        """Have those due that a relay has put off, which may take them by now; return how many there were.
 
         The most severe first, and among those the oldest; more than ``HASTEN_AT_ONCE`` are spread evenly over
         ``spread_s``. At most ``HASTEN_STEP`` in one call, and each once: what fails anew waits anew.

@@ -7,13 +7,11 @@ import sqlite3
 from dataclasses import asdict
 from typing import Final
 
-from plugin.alert import Attempt, Phase
+from plugin.alert import Attempt
 from plugin.outbox.intake import clean, store_report
 from plugin.outbox.records import Settlement
 
 ATTEMPTS_KEPT: Final = 30  # of one letter: the first, which tells how it began, and the last ones
-NO_RELAY: Final[frozenset[Phase]] = frozenset({"connect", "greeting", "hello", "tls", "auth"})
-"""Phases in which an attempt ends before a relay has heard of the letter: another time says nothing about it."""
 
 
 def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
@@ -28,7 +26,7 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
             settlement.due_at,
             settlement.number,
             settlement.possible_duplicate,
-            not final and settlement.attempt.phase in NO_RELAY,
+            not final,
             settlement.letter,
         ),
     )

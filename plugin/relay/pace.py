@@ -29,12 +29,13 @@ def look_again_s(trouble_s: float) -> float:
 class Pace:
     """One letter every ``interval_s``, 0 for as many as there are; ``now`` is in seconds by one steady clock.
 
-    A limit doubles the interval, from FIRST_INTERVAL_S to LONGEST_INTERVAL_S, and an accepted letter halves it, until
-    the relay is free again. A relay that is busy, with whatever, is free again with the first accepted letter; until
-    then one letter finds out after FIRST_LOOK_S, for many have a bad moment only, and after ``look_again_s`` each time.
+    A limit doubles the interval, from FIRST_INTERVAL_S to LONGEST_INTERVAL_S, and an accepted letter halves it,
+    until the relay is free again. A relay that is busy, with whatever, is free again with the first accepted
+    letter; until then one letter finds out after FIRST_LOOK_S, for many have a bad moment only, and after
+    ``look_again_s`` each time.
 
-    ``take`` gives a letter the number of setbacks so far: what becomes of a letter that was on the way already when the
-    last one was told says nothing of the pace that has followed.
+    ``take`` gives a letter the number of setbacks so far: what becomes of a letter that was on the way already
+    when the last one was told says nothing of the pace that has followed.
     """
 
     interval_s: float = 0.0

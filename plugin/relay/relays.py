@@ -42,7 +42,7 @@ Connect = Callable[[str, int, float], Stream]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Drawn:
-    """A letter that was drawn, since when, what relays before this one have said, and the turn it has at this one."""
+    """A letter that was drawn, since when, what other relays have said, and the turn that it has at this one."""
 
     letter: Letter
     envelope: Envelope
@@ -182,9 +182,7 @@ class Relays:
         if anew:
             client.close()
 
-    def _learn(
-        self, position: int, delivery: Delivery, recipients: Sequence[RecipientOutcome], turn: int
-    ) -> None:
+    def _learn(self, position: int, delivery: Delivery, recipients: Sequence[RecipientOutcome], turn: int) -> None:
         """Tell the standings what the fate of one letter says about the relay."""
         standings, problem = self._standings, _words(delivery)
         put_off = [one for one in recipients if one.state == "deferred"]

@@ -14,7 +14,7 @@ FIRST_REST_S: Final = 30.0
 LONGEST_REST_S: Final = 300.0
 REST_FACTOR: Final = 2.0
 ALIKE: Final = 5
-"""So many letters in a row put off with the same reply, and none taken in between: it is the relay that is busy."""
+"""So many letters in a row put off with the same reply, and none taken in between: the relay is busy."""
 TRIAL_S: Final = 60.0
 """How long one lane's trial of a relay that was down keeps the other lanes from trying it as well."""
 
@@ -23,9 +23,9 @@ TRIAL_S: Final = 60.0
 class _Standing:
     """``rest_s`` is 0 for a relay that is up; ``until`` is when one that is down may be tried, by the clock.
 
-    ``since`` is when it went down, ``probe_at`` when it is to be probed, None: only a letter may find out. ``missed``:
-    it has put letters off for its own sake since it worked last. ``put_off`` is the phase, the code and the enhanced
-    code with which it has put off the last ``alike`` letters.
+    ``since`` is when it went down, ``probe_at`` when it is to be probed, None: only a letter may find out.
+    ``missed``: it has put letters off for its own sake since it worked last. ``put_off`` is the phase, the code
+    and the enhanced code with which it has put off the last ``alike`` letters.
     """
 
     pace: Pace = field(default_factory=Pace)
@@ -70,8 +70,8 @@ class Standings:
     def order(self) -> list[int]:
         """Return the positions of the relays in the order in which a letter is to be offered to them.
 
-        To be called with a letter at hand, for a relay that has rested is now on trial. Those that are held back are
-        left out, unless there are no others: ``ready_in`` tells when a letter had better wait.
+        To be called with a letter at hand, for a relay that has rested is now on trial. Those that are held back
+        are left out, unless there are no others: ``ready_in`` tells when a letter had better wait.
         """
         with self._lock:
             now = self._clock()
@@ -84,15 +84,13 @@ class Standings:
             return [*rested, *(n for n in free if n not in rested)]
 
     def ready_in(self) -> float:
-        """Return in how many seconds a letter may be drawn, 0 for now: there is a relay that it can be offered to."""
+        """Return in how many seconds a letter may be drawn, 0 for now: there is a relay to offer it to."""
         with self._lock:
             return self._ready_in(self._clock())
 
     def _ready_in(self, now: float) -> float:
         all_down = all(one.rest_s for one in self._standings)
-        return min(
-            max(one.pace.ready_in(now), 0.0 if all_down else one.until - now) for one in self._standings
-        )
+        return min(max(one.pace.ready_in(now), 0.0 if all_down else one.until - now) for one in self._standings)
 
     def held_back(self, position: int) -> bool:
         """Tell whether a relay is to get no letter now."""

@@ -20,11 +20,13 @@ from functools import partial
 from typing import Any, Final
 
 from plugin import __version__
-from plugin.alert import Attempt, Letter, Message, timestamp
+from plugin.alert import Attempt, Letter, Message
 from plugin.bridge import Bridge
 from plugin.build import (
+    CLOCK_KEY,
     Tap,
     bridge_of,
+    clock_of,
     lane_of,
     mqtt_settings_of,
     outbox_of,
@@ -44,7 +46,7 @@ from plugin.service.reception import Acknowledged, OutboxTrouble, Reception, Ses
 from plugin.service.reloading import Reloading
 from plugin.service.requests import Refused
 from plugin.service.supervisor import Supervisor
-from plugin.service.telling import in_a_word, without_ages
+from plugin.service.telling import in_a_word, info_of, without_ages
 
 _log = logging.getLogger("hardwire.service")
 
@@ -54,6 +56,7 @@ BATCH_LETTERS: Final = 200  # carried before a courier looks up
 PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
 IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
 HEALTH_EVERY_S: Final = 60.0
+KEEP_TIME_EVERY_S: Final = 60.0
 SUPERVISE_EVERY_S: Final = 0.5
 WATCH_EVERY_S: Final = 10.0  # the chip, between connections
 GRACE_S: Final = 25.0  # for what is on the wire when the service is told to stop
@@ -103,7 +106,7 @@ class Service:
         self._started_at = datetime.now(UTC)
 
         self._uplink = uplink_of(config, watch.status, watch.tap)
-        self._standings = standings_of(config)
+        self._standings = standings_of(config, self._relay_recovered)
         relays = relays_of(config)
         self._lanes = [
             lane_of(relays, self._uplink, self._heard(lane, watch.dialogue), self._standings)
@@ -118,7 +121,8 @@ class Service:
             on_tick=partial(self._progress.beat, "mqtt"),
         )
         self._outbox = outbox_of(config)  # last of what may fail: it is not left locked behind a fault
-        self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config))
+        self._clock = clock_of(self._outbox)
+        self._bridge: Bridge = bridge_of(config, self._outbox, routes_of(config), self._clock)
         self._reception = Reception(
             self._bridge,
             messages=INTAKE_MESSAGES,
@@ -177,7 +181,7 @@ class Service:
     def supervise(self) -> None:
         """Tell how things are until ``request_stop``, or a reload that was taken; raises ThreadDied."""
         told: dict[str, Any] | None = None
-        told_at = 0.0
+        told_at, kept_at = 0.0, time.monotonic()
         while not self._asked_to_stop and not self._has_successor() and not self._stopping.wait(SUPERVISE_EVERY_S):
             for crew in (self._crew, self._couriers, self._clerks):
                 crew.check()
@@ -187,6 +191,9 @@ class Service:
                 with suppress(Refused):  # it is logged, and told in health
                     self.reloading.reload()
             now = time.monotonic()
+            if now - kept_at >= KEEP_TIME_EVERY_S:
+                kept_at = now
+                self._keep_time()
             health = self.health()
             if self._mqtt.connected and (without_ages(health) != told or now - told_at >= HEALTH_EVERY_S):
                 told, told_at = without_ages(health), now
@@ -195,6 +202,13 @@ class Service:
                 self._tell("info", self.info())
             elif not self._mqtt.connected:
                 told = None
+
+    def _keep_time(self) -> None:
+        """Note in the outbox what the clocks show: the next run goes on from there."""
+        try:
+            self._outbox.memo.put(CLOCK_KEY, self._clock.mark().as_json())
+        except OutboxError as error:
+            self._trouble.note(error)
 
     def request_stop(self) -> None:
         """Ask ``supervise`` to return, which it does within SUPERVISE_EVERY_S.
@@ -233,6 +247,7 @@ class Service:
         self._mqtt.stop(timeout_s=GOODBYE_S)
         self._closing.set()  # only now, for the broker's last PUBACKs are to be stored
         self._crew.join(GOODBYE_S)
+        self._keep_time()
         self._uplink.close()
         self._outbox.close()
         _log.info("event=stopped")
@@ -259,6 +274,8 @@ class Service:
                         deliver, limit=0 if paused else BATCH_LETTERS, stop=self._told_to_draw_nothing
                     )
                     due_in_s = 0.0 if carried else None if paused else self._bridge.next_due_in()
+                    if due_in_s is not None:
+                        due_in_s = max(due_in_s, relays.ready_in())
                 except OutboxError as error:
                     self._trouble.wait(error, self._stopping)
                     continue
@@ -274,6 +291,17 @@ class Service:
             self._progress.gone(f"courier-{lane}")
 
         return work
+
+    def _relay_recovered(self) -> None:
+        """Have what a relay has put off go out now; called by the lane that has found it well again."""
+        try:
+            letters = self._bridge.hasten()
+        except OutboxError as error:
+            self._trouble.note(error)  # they go out when they are due
+        else:
+            if letters:
+                _log.info("event=hastened letters=%d", letters)
+                self._rouse()
 
     def _watch_chip(self) -> None:
         while not self._stopping.wait(WATCH_EVERY_S):
@@ -361,13 +389,10 @@ class Service:
 
     def info(self) -> dict[str, Any]:
         """Return the content of ``<base>/bridge/info``."""
-        chip = self._config.chip
-        return {
-            "version": __version__,
-            "started_at": timestamp(self._started_at),
-            "chip": {"model": self._uplink.model, "bus": chip.bus, "lanes": chip.lanes, "mac": chip.mac},
-            "relays": [f"{one.host}:{one.port}" for one in self._config.relays],
-            "routes": [one.topic for one in self._config.routes],
-            "paused": self._powers.paused,
-            "counters": self._bridge.counters(),
-        }
+        return info_of(
+            self._config,
+            started_at=self._started_at,
+            model=self._uplink.model,
+            paused=self._powers.paused,
+            counters=self._bridge.counters(),
+        )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+
+from plugin import __version__
+from plugin.alert import timestamp
+from plugin.config import Config
 
 
 def without_ages(health: dict[str, Any]) -> dict[str, Any]:
@@ -17,3 +23,19 @@ def in_a_word(health: dict[str, Any]) -> str:
     ]
     paused = ["paused"] if health["paused"] else []
     return "; ".join([f"{health['queue']['waiting']} waiting", *paused, *problems])
+
+
+def info_of(
+    config: Config, *, started_at: datetime, model: str | None, paused: bool, counters: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the content of ``bridge/info``; ``model`` is the chip that was found."""
+    chip = config.chip
+    return {
+        "version": __version__,
+        "started_at": timestamp(started_at),
+        "chip": {"model": model, "bus": chip.bus, "lanes": chip.lanes, "mac": chip.mac},
+        "relays": [f"{one.host}:{one.port}" for one in config.relays],
+        "routes": [one.topic for one in config.routes],
+        "paused": paused,
+        "counters": dict(counters),
+    }
