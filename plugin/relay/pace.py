@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-FIRST_INTERVAL_S: Final = 5.0
+FIRST_INTERVAL_S: Final = 1.0
 LONGEST_INTERVAL_S: Final = 300.0
 SLOWER: Final = 2.0
 FASTER: Final = 0.5

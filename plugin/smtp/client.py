@@ -187,12 +187,20 @@ class Client:
         return connection
 
     def _open(self, begun: float) -> Connection | Refused:
-        """Connect and get ready for letters: at the second try at most, since that one has no fallback."""
+        """Connect and get ready for letters: at the second try at most, since that one has no fallback.
+
+        A 421 instead of a greeting is given one more connection: it is often that of the moment before.
+        """
+        turned_away = False
         while True:
             opened = self._speak(begun, self._settings)
-            if not isinstance(opened, Fallback):
+            if isinstance(opened, Fallback):
+                self._fall_back(opened)
+            elif not turned_away and _turns_away(opened):
+                turned_away = True
+                self._record("= turned away: once more, on a new connection")
+            else:
                 return opened
-            self._fall_back(opened)
 
     def _speak(self, begun: float, settings: Settings) -> Connection | Fallback | Refused:
         self._spoken = None
@@ -331,6 +339,15 @@ class Client:
         (self._preamble if letter is None else letter.transcript).note(line)
         if self._observe is not None:
             self._observe(line)
+
+
+def _turns_away(opened: Connection | Refused) -> bool:
+    return (
+        isinstance(opened, Refused)
+        and opened.phase == "greeting"
+        and opened.reply is not None
+        and opened.reply.code == 421
+    )
 
 
 def _tls_of(settings: Settings, clock: Callable[[], float]) -> Tls:

@@ -17,17 +17,17 @@ from plugin.relay.pace import (
 
 def test_a_limit_doubles_the_interval_to_a_bound_and_success_halves_it_until_it_is_gone() -> None:
     pace, now, intervals = Pace(), 1000.0, []
-    for _ in range(8):
+    for _ in range(11):
         assert pace.limited(now, pace.take(now))
         intervals.append(pace.interval_s)
         now += pace.ready_in(now)
-    assert intervals == [FIRST_INTERVAL_S, 10, 20, 40, 80, 160, LONGEST_INTERVAL_S, LONGEST_INTERVAL_S]
+    assert intervals == [FIRST_INTERVAL_S, 2, 4, 8, 16, 32, 64, 128, 256, LONGEST_INTERVAL_S, LONGEST_INTERVAL_S]
     intervals = []
     while pace.interval_s:
         pace.accepted(now, pace.take(now))
         intervals.append(pace.interval_s)
         now += pace.ready_in(now)
-    assert intervals == [150, 75, 37.5, 18.75, 9.375, 0]
+    assert intervals == [150, 75, 37.5, 18.75, 9.375, 4.6875, 2.34375, 1.171875, 0]
     assert pace.ready_in(now) == 0
 
 
@@ -44,8 +44,8 @@ def test_one_letter_has_the_turn() -> None:
     pace = Pace()
     pace.limited(1000.0, pace.take(1000.0))
     assert pace.ready_in(1000.0) == FIRST_INTERVAL_S
-    pace.take(1005.0)
-    assert pace.ready_in(1005.0) == FIRST_INTERVAL_S
+    pace.take(1001.0)
+    assert pace.ready_in(1001.0) == FIRST_INTERVAL_S
 
 
 def test_a_busy_relay_is_looked_at_soon_then_seldom_and_is_free_with_the_first_accepted_letter() -> None:

@@ -22,11 +22,11 @@ def put_off(reply: str) -> list[Step]:
     return [*steps, *said("C: RSET", "S: 250 OK")]
 
 
-def test_one_421_costs_one_letter_and_the_others_wait_for_a_moment(clock: Clock) -> None:
+def test_two_421_cost_one_letter_and_the_others_wait_for_a_moment(clock: Clock) -> None:
     recovered: list[float] = []
     standings = Standings(["a:25"], clock=clock, on_recovery=lambda: recovered.append(clock.now))
     turned_away = said("S: 421 4.3.2 come back")
-    net = Net(clock, a=ScriptedRelay(turned_away, [*HELLO, *mail(), *mail(), *QUIT], clock=clock))
+    net = Net(clock, a=ScriptedRelay(turned_away, turned_away, [*HELLO, *mail(), *mail(), *QUIT], clock=clock))
     lane = net.lane(standings)
     assert told(lane, LETTERS[:3]) == ["1 a:25 deferred greeting"]
     assert lane.ready_in() == FIRST_LOOK_S
