@@ -62,6 +62,6 @@ class FaultyBus:
                 ChipReset(),
                 ChipReset(exchanges=long, answers=False),
                 StuckCommand(exchanges=20),
-                UnansweredSend(exchanges=20),
+                UnansweredSend(exchanges=2),
             )
         )

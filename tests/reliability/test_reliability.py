@@ -18,6 +18,7 @@ import pytest
 
 from plugin.bridge.carrying import AHEAD
 from plugin.outbox import Outbox
+from plugin.w5100.sending import SEND_OK_S
 from tests.brokers import required
 from tests.journey.house import Process
 from tests.reliability.conftest import House
@@ -43,7 +44,7 @@ FLOOD: Final = 20_000
 QUEUED_AT_MOST: Final = 1000  # more than these are dropped by a mosquitto that is not told otherwise
 PENDING: Final = 2_000_000_000.0 * 2  # a time at which everything is due
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def wait_mails(house: House, count: int, timeout_s: float = ALL_S) -> None:
@@ -243,7 +244,7 @@ def test_faults_on_the_spi_bus_with_all_of_it(house: House, names: list[str], tm
         house.household.publish(names[4 * share :])
         wait_more_mails(house, draw.randint(1, share // 2), process)
         house.sink.be()
-        the_end(house, process, names)
+        the_end(house, process, names, timeout_s=ALL_S + SEND_OK_S)
         assert process.said().count("event=chip_fault") > 0, "the bus has hardly failed"
 
 
