@@ -18,8 +18,8 @@ from plugin.w5100.verdict import loss, portion
 from plugin.w5100.waiting import Pace
 
 SEND_OK_S: Final = 60.0
-"""A SEND without SEND_OK or TIMEOUT for so long is a fault of the chip: with RTR and RCR as they are after a reset it
-gives up after 32 s, and a peer whose window stays closed has had its time."""
+"""A SEND without SEND_OK or TIMEOUT for so long is a fault of the chip: with RTR and RCR as they are after a reset
+it gives up after 32 s, and a peer whose window stays closed has had its time."""
 
 
 class Sender:
