@@ -46,7 +46,7 @@ from plugin.service.reception import Acknowledged, OutboxTrouble, Reception, Ses
 from plugin.service.reloading import Reloading
 from plugin.service.requests import Refused
 from plugin.service.supervisor import Supervisor
-from plugin.service.telling import in_a_word, info_of, without_ages
+from plugin.service.telling import damage_of, in_a_word, info_of, without_ages
 
 _log = logging.getLogger("hardwire.service")
 
@@ -375,7 +375,7 @@ class Service:
             waiting = {"waiting": None, "oldest_waiting_s": None}
         relay_problem = self._standings.problem
         return {
-            "queue": {**waiting, "problem": self._trouble.problem},
+            "queue": {**waiting, "problem": self._trouble.problem or damage_of(self._outbox.set_aside)},
             "relay": {"ok": relay_problem is None, "problem": relay_problem},
             "chip": {
                 "ok": self._uplink.problem is None,

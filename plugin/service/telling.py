@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from plugin import __version__
@@ -23,6 +24,16 @@ def in_a_word(health: dict[str, Any]) -> str:
     ]
     paused = ["paused"] if health["paused"] else []
     return "; ".join([f"{health['queue']['waiting']} waiting", *paused, *problems])
+
+
+def damage_of(set_aside: Path | None) -> str | None:
+    """Return what is to be told of an outbox that was found damaged at the start of this run; None: it was whole."""
+    if set_aside is None:
+        return None
+    return (
+        f"the outbox was damaged and is kept as {set_aside}; what could be read of it goes on in a new one: look at "
+        "the disk, and delete that file when it is of no use any more"
+    )
 
 
 def info_of(

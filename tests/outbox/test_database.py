@@ -15,6 +15,7 @@ from plugin.outbox import (
     Outbox,
     OutboxDamaged,
     OutboxError,
+    OutboxForeign,
     OutboxFull,
     OutboxLocked,
     OutboxReadOnly,
@@ -95,14 +96,14 @@ class TestLock:
     def test_an_outbox_that_does_not_open_is_not_locked(self, path: Path) -> None:
         path.write_bytes(b"this is no database" * 100)
         for _ in range(2):
-            with pytest.raises(OutboxDamaged):
+            with pytest.raises(OutboxForeign):
                 Outbox(path)
 
 
 class TestWhatIsNoOutbox:
-    def test_not_a_database(self, path: Path) -> None:
+    def test_a_text(self, path: Path) -> None:
         path.write_bytes(b"Dear diary, " * 500)
-        with pytest.raises(OutboxDamaged, match=r"is damaged or no outbox at all .*: move it away"):
+        with pytest.raises(OutboxForeign, match=r"is a text and no database: give another outbox.path"):
             Outbox(path)
         assert path.read_bytes() == b"Dear diary, " * 500
 
@@ -112,7 +113,7 @@ class TestWhatIsNoOutbox:
         other.executescript(f"CREATE TABLE states (entity_id TEXT); PRAGMA user_version = {user_version};")
         other.close()
         before = path.read_bytes()
-        with pytest.raises(OutboxDamaged, match="another program"):
+        with pytest.raises(OutboxForeign, match="another program"):
             Outbox(path)
         assert path.read_bytes() == before
 
