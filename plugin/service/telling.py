@@ -27,12 +27,12 @@ def in_a_word(health: dict[str, Any]) -> str:
 
 
 def damage_of(set_aside: Path | None) -> str | None:
-    """Return what is to be told of an outbox that was found damaged at the start of this run; None: it was whole."""
+    """Return what is to be told of an outbox that this start has found damaged; None: it was whole."""
     if set_aside is None:
         return None
     return (
-        f"the outbox was damaged and is kept as {set_aside}; what could be read of it goes on in a new one: look at "
-        "the disk, and delete that file when it is of no use any more"
+        f"the outbox was damaged and is kept as {set_aside}; what could be read of it goes on in a new one: look "
+        "at the disk, and delete that file when it is of no use any more"
     )
 
 
