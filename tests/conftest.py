@@ -57,5 +57,6 @@ def any_broker(brokers: Brokers) -> AnyBroker:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which brokers were used, if any, and why others were not."""
-    for summary in sorted(config.stash.get(_SUMMARIES, set())):
+    summaries: set[str] = config.stash.get(_SUMMARIES, set())
+    for summary in sorted(summaries):
         terminalreporter.write_line(summary)
