@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from plugin.route import Directions
 _log = logging.getLogger("hardwire.bridge")
 
 MAX_FAULT_CHARS: Final = 200
+GROUP: Final = 16  # results stored with one fsync
 AHEAD: Final = 8  # letters sealed and stored with one fsync
 
 
@@ -82,13 +83,21 @@ class Carrier:
         self._unstored: list[Settlement] = []
         self._ahead: deque[tuple[Claim, Letter]] = deque()  # sealed, marked as on the wire, drawn by nobody yet
 
-    def carry(self, deliver: Deliver, *, limit: int = 1, stop: Callable[[], bool] = lambda: False) -> int:
+    def carry(
+        self,
+        deliver: Deliver,
+        *,
+        limit: int = 1,
+        stop: Callable[[], bool] = lambda: False,
+        more: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Carry up to ``limit`` letters that are due, the longest due first; return how many there were.
 
         ``deliver`` draws letters as it has room for them on the way. They are sealed and stored before the wire is
         touched, so that every attempt sends the same octets: a few ahead, for the lanes in common, because a
         commit costs more than a letter. What nobody has drawn at the end waits again. Each is settled as soon as
-        its attempt is known. None is drawn any more once ``stop``. An exception of ``deliver`` puts off what it
+        its attempt is known, unless ``more`` says that another's is known
+        as well. None is drawn any more once ``stop``. An exception of ``deliver`` puts off what it
         has drawn. Nothing is sent while a result cannot be stored.
         """
         self.store_results()
@@ -96,8 +105,11 @@ class Carrier:
         try:
             for letter, attempt in self._attempts(run, deliver):
                 claim, _ = run.under_way.pop(letter.id)
+                self._keep(self._settlement(claim, letter, attempt))
+                if more():
+                    continue  # results that are there together are stored with one commit
                 try:
-                    self._settle(claim, letter, attempt)
+                    self.store_results()
                 except OutboxError as error:
                     run.trouble = error  # what is on the wire goes on to its end, and its results are kept
             self._put_back()
@@ -181,7 +193,7 @@ class Carrier:
             attempt = failed_attempt(
                 due, fault, phase="compose", started_at=self._date(self._clock()), possible_duplicate=False
             )
-            self._settle(claim, None, attempt)
+            self._store([self._settlement(claim, None, attempt)])
             run.carried += 1
             return None
 
@@ -239,50 +251,49 @@ class Carrier:
                 ),
             )
 
-    def _settle(self, claim: Claim, letter: Letter | None, attempt: Attempt) -> None:
-        settlement = settle(
+    def _settlement(self, claim: Claim, letter: Letter | None, attempt: Attempt) -> Settlement:
+        return settle(
             claim, letter, attempt, schedule=self._schedule, base=self._base, now=self._clock(), date=self._date
         )
-        try:
-            self._store(settlement)
-        except OutboxError:
-            if letter is not None:  # it was sent: the result is kept until it can be stored
-                with self._lock:
-                    self._unstored.append(settlement)
-            raise
 
-    def _store(self, settlement: Settlement) -> None:
-        if not self._outbox.settle(settlement):
-            _log.warning("event=settled_meanwhile letter=%d", settlement.letter)
-            return
-        for report in settlement.reports:
-            outcome = report.outcome
-            self._count(outcome.event_type)
-            _log.info(
-                "event=%s alert=%r attempt=%d relay=%s duration_s=%.3f reason=%r",
-                outcome.event_type,
-                outcome.id,
-                outcome.attempts,
-                outcome.relay,
-                settlement.attempt.duration_s,
-                outcome.reason,
-            )
+    def _keep(self, settlement: Settlement) -> None:
+        """Have the result of what was sent stored by the next ``store_results`` that can."""
+        with self._lock:
+            self._unstored.append(settlement)
+
+    def _store(self, settlements: Sequence[Settlement]) -> None:
+        for settlement, stored in zip(settlements, self._outbox.settle(*settlements), strict=True):
+            if not stored:
+                _log.warning("event=settled_meanwhile letter=%d", settlement.letter)
+                continue
+            for report in settlement.reports:
+                outcome = report.outcome
+                self._count(outcome.event_type)
+                _log.info(
+                    "event=%s alert=%r attempt=%d relay=%s duration_s=%.3f reason=%r",
+                    outcome.event_type,
+                    outcome.id,
+                    outcome.attempts,
+                    outcome.relay,
+                    settlement.attempt.duration_s,
+                    outcome.reason,
+                )
 
     def store_results(self) -> None:
-        """Store what attempts have come to and could not be stored then; OutboxError if it still cannot.
+        """Store what attempts have come to and is not stored yet; OutboxError if it cannot be.
 
         ``carry`` begins with it; who will not call that any more calls this.
         """
         while True:
             with self._lock:
-                if not self._unstored:
-                    return
-                settlement = self._unstored.pop(0)
+                group, self._unstored = self._unstored[:GROUP], self._unstored[GROUP:]
+            if not group:
+                return
             try:
-                self._store(settlement)
+                self._store(group)
             except BaseException:
                 with self._lock:
-                    self._unstored.insert(0, settlement)
+                    self._unstored = [*group, *self._unstored]
                 raise
 
 

@@ -239,9 +239,16 @@ class Bridge:
             _log.warning("event=recovered letters=%d possible_duplicate=true", letters)
         return letters
 
-    def carry(self, deliver: Deliver, *, limit: int = 1, stop: Callable[[], bool] = lambda: False) -> int:
+    def carry(
+        self,
+        deliver: Deliver,
+        *,
+        limit: int = 1,
+        stop: Callable[[], bool] = lambda: False,
+        more: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Carry up to ``limit`` letters that are due; return how many there were. See ``Carrier.carry``."""
-        return self._carrier.carry(deliver, limit=limit, stop=stop)
+        return self._carrier.carry(deliver, limit=limit, stop=stop, more=more)
 
     def next_due_in(self) -> float | None:
         """Return in how many seconds there is something to carry, 0 for now; None: nothing waits."""

@@ -161,11 +161,14 @@ class Outbox:
                 [(number,) for number in letters],
             )
 
-    def settle(self, settlement: Settlement) -> bool:
-        """Store what an attempt has come to, and end the claim; False if the letter was settled meanwhile."""
+    def settle(self, *settlements: Settlement) -> list[bool]:
+        """Store what attempts have come to, in one transaction, and end the claims.
+
+        Tells of each whether it was stored; one whose letter was settled meanwhile is not.
+        """
         with self._database.transaction() as db:
-            stored = settle(db, settlement)
-        self.release((settlement.letter,))
+            stored = [settle(db, one) for one in settlements]
+        self.release([one.letter for one in settlements])
         return stored
 
     def next_due(self) -> float | None:

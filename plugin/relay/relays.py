@@ -255,6 +255,10 @@ class Relays:
         waits_s = [*(one.tend() for one in self._clients), self._standings.probe_in()]
         return min((left_s for left_s in waits_s if left_s is not None), default=None)
 
+    def knows_more(self) -> bool:
+        """Tell whether ``deliver`` will yield what came of another letter without a wait."""
+        return any(one.knows_more for one in self._clients)
+
     def ready_in(self) -> float:
         """Return in how many seconds there is a relay that letters may be offered to, 0 for now."""
         return self._standings.ready_in()

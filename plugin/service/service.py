@@ -46,7 +46,7 @@ from plugin.service.reception import Acknowledged, OutboxTrouble, Reception, Ses
 from plugin.service.reloading import Reloading
 from plugin.service.requests import Refused
 from plugin.service.supervisor import Supervisor
-from plugin.service.telling import damage_of, in_a_word, info_of, without_ages
+from plugin.service.telling import damage_of, in_a_word, info_of, part_of, without_ages
 
 _log = logging.getLogger("hardwire.service")
 
@@ -262,7 +262,8 @@ class Service:
             for one in relays.deliver(letters):
                 yield one
                 beat()
-                self._publish_outcomes()  # it has been settled; those on the way may take their time
+                if not relays.knows_more():
+                    self._publish_outcomes()  # it has been settled; those on the way may take their time
 
         def work() -> None:
             while not self._told_to_stop():
@@ -271,7 +272,10 @@ class Service:
                 try:
                     # With a limit of 0 it draws nothing, and yet stores what could not be stored before.
                     carried = self._bridge.carry(
-                        deliver, limit=0 if paused else BATCH_LETTERS, stop=self._told_to_draw_nothing
+                        deliver,
+                        limit=0 if paused else BATCH_LETTERS,
+                        stop=self._told_to_draw_nothing,
+                        more=relays.knows_more,
                     )
                     due_in_s = 0.0 if carried else None if paused else self._bridge.next_due_in()
                     if due_in_s is not None:
@@ -373,17 +377,13 @@ class Service:
         except OutboxError as error:
             self._trouble.note(error)
             waiting = {"waiting": None, "oldest_waiting_s": None}
-        relay_problem = self._standings.problem
         return {
             "queue": {**waiting, "problem": self._trouble.problem or damage_of(self._outbox.set_aside)},
-            "relay": {"ok": relay_problem is None, "problem": relay_problem},
-            "chip": {
-                "ok": self._uplink.problem is None,
-                "problem": self._uplink.problem,
-                "link": self._uplink.link,  # a W5100 has no register that tells of its cable
-            },
+            "relay": part_of(self._standings.problem),
+            # A W5100 has no register that tells of its cable.
+            "chip": part_of(self._uplink.problem, link=self._uplink.link),
             "mqtt": {"connected": self._connected, "problem": self._broker_problem},
-            "configuration": {"ok": self.reloading.problem is None, "problem": self.reloading.problem},
+            "configuration": part_of(self.reloading.problem),
             "paused": self._powers.paused,
         }
 

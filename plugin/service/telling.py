@@ -26,6 +26,11 @@ def in_a_word(health: dict[str, Any]) -> str:
     return "; ".join([f"{health['queue']['waiting']} waiting", *paused, *problems])
 
 
+def part_of(problem: str | None, **more: Any) -> dict[str, Any]:
+    """Return one part of ``bridge/health``: whether it is well, and what is wrong."""
+    return {"ok": problem is None, "problem": problem, **more}
+
+
 def damage_of(set_aside: Path | None) -> str | None:
     """Return what is to be told of an outbox that this start has found damaged; None: it was whole."""
     if set_aside is None:

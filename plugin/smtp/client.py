@@ -73,6 +73,8 @@ class Client:
         self._lockstep = False  # the relay has shown that it takes one command at a time only
         self._batch = Batch((), clock)
         self._preamble = Transcript()
+        self.knows_more = False
+        """Whether the fate of another letter is known already, so that it is yielded next without a wait."""
 
     # --- Delivering -----------------------------------------------------------------------------------------
 
@@ -106,8 +108,11 @@ class Client:
         session, batch = connection.session, self._batch
         event: Event | None = None
         while True:
+            following: Event | None = None
             if isinstance(event, Settled):
-                if (delivery := self._settled(event)) is not None:
+                delivery, following = self._settled(event), session.next_event()
+                self.knows_more = isinstance(following, Settled)
+                if delivery is not None:
                     yield delivery
             elif isinstance(event, Refused):
                 self._drop()
@@ -115,7 +120,8 @@ class Client:
             elif isinstance(event, Fallback):
                 self._fall_back(event)
             # All that is known is told before more is drawn.
-            if (event := session.next_event()) is not None:
+            event = following or session.next_event()
+            if event is not None:
                 continue
             while session.has_room and (letter := batch.take()) is not None:
                 self._begin(session, letter)

@@ -130,7 +130,7 @@ def test_what_could_not_be_stored_is_stored_at_the_end(
     with running(config) as service:
         settle = service._outbox.settle
 
-        def no_room(settlement: Settlement) -> bool:
+        def no_room(settlement: Settlement) -> list[bool]:
             if not service._stopping.is_set():
                 refused.set()
                 raise OutboxFull("no room", "make some")
