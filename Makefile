@@ -20,7 +20,7 @@ demo: $(VENV)/.demo  ## an alert becomes a mail: no hardware, broker or mail ser
 	@$(BIN)/hardwire demo $(ARGS)
 
 test: $(VENV)/.test  ## all tests   [ARGS="-k outbox"]
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.test  ## what CI checks beside the tests: style, types, import plan
 	@$(BIN)/ruff format --check .

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from plugin import __version__
-from plugin.bridge import Bridge
+from plugin.bridge import Bridge, Mark, SteadyClock
 from plugin.compose import Composer
 from plugin.config import Chip as ChipConfig
 from plugin.config import Config, MqttTls
 from plugin.config import Relay as RelayConfig
-from plugin.delivery import Schedule
+from plugin.delivery import JITTER, Schedule
 from plugin.mqtt import Settings as MqttSettings
 from plugin.mqtt import TlsSettings
 from plugin.outbox import Keep, Outbox
@@ -46,6 +46,8 @@ _NOTIFY: Final[Mapping[str, Notify]] = {
     "failure": "FAILURE",
     "delay": "DELAY",
 }
+CLOCK_KEY: Final = "clock"
+"""Where the outbox keeps what the clock needs to go on in the next run."""
 _NOWHERE: Final = ("192.0.2.1", 9)  # TEST-NET-1, RFC 5737: asked for a route to, never sent to
 
 
@@ -162,9 +164,9 @@ def helo_name_of(config: Config, relay: RelayConfig) -> str | None:
         return f"[{probe.getsockname()[0]}]"
 
 
-def standings_of(config: Config) -> Standings:
+def standings_of(config: Config, on_recovery: Callable[[], None] = lambda: None) -> Standings:
     """Return what is known of the relays, for all lanes: nothing yet."""
-    return Standings([f"{one.host}:{one.port}" for one in config.relays])
+    return Standings([f"{one.host}:{one.port}" for one in config.relays], on_recovery=on_recovery)
 
 
 def settings_of(config: Config, relay: RelayConfig) -> Settings:
@@ -227,14 +229,14 @@ def composer_of(config: Config) -> Composer:
         sender=config.sender,
         templates_dir=config.templates_dir,
         allowed_dirs=config.attachments.allowed_dirs,
-        max_attachment_bytes=config.limits.payload_bytes,
+        max_attachment_bytes=config.limits.attachments_bytes,
         product_version=__version__,
     )
 
 
 def routes_of(config: Config) -> list[Route]:
     """Return the routes as they are configured."""
-    return [Route(**one.model_dump()) for one in config.routes]
+    return [Route(**one.model_dump(exclude={"rate"})) for one in config.routes]
 
 
 def routing_of(config: Config, composer: Composer, routes: Sequence[Route]) -> Routing:
@@ -254,9 +256,14 @@ def outbox_of(config: Config) -> Outbox:
     return Outbox(config.outbox.path, keep=Keep(age_s=keep.age_s, alerts=keep.alerts))
 
 
-def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route]) -> Bridge:
+def clock_of(outbox: Outbox) -> SteadyClock:
+    """Return the clock by which letters wait, going on from where the last run left it; raises OutboxError."""
+    return SteadyClock(Mark.read(outbox.memo.get(CLOCK_KEY)))
+
+
+def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route], clock: SteadyClock | None = None) -> Bridge:
     """Return the journey over ``outbox`` by ``routes``."""
-    composer = composer_of(config)
+    composer, clock = composer_of(config), clock or clock_of(outbox)
     retry = config.outbox.retry
     return Bridge(
         outbox=outbox,
@@ -267,12 +274,19 @@ def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route]) -> Bridge
             factor=retry.factor,
             longest_s=retry.longest_s,
             max_age_s=config.outbox.max_age_s,
+            jitter=JITTER,
         ),
         base=config.topics.base,
         payload_bytes=config.limits.payload_bytes,
         queue=config.limits.queue,
+        queue_bytes=config.limits.queue_bytes,
+        max_attachments=config.limits.attachments,
+        attachments_bytes=config.limits.attachments_bytes,
+        # The first route with a filter is the one that is reached.
+        rates={one.topic: one.rate for one in reversed(config.routes) if one.rate is not None},
         forbidden_responses=(config.topics.base, config.home_assistant.prefix),
-        clock=time.time,
+        clock=clock,
+        date=clock.date,
     )
 
 

@@ -20,7 +20,7 @@ from plugin.alert import Alert, AlertState, Attachment, Malformed, Message, Prio
 
 MAX_ID_CHARS: Final = 200
 MAX_ADDRESSES: Final = 200
-MAX_ATTACHMENTS: Final = 50
+MAX_ATTACHMENTS: Final = 50  # that any configuration may allow
 MAX_LABELS: Final = 50
 MAX_NESTING: Final = 40
 
@@ -115,12 +115,15 @@ def decode(
     alert_id: str,
     payload_bytes: int,
     forbidden_responses: Sequence[str],
+    max_attachments: int = MAX_ATTACHMENTS,
+    attachments_bytes: int | None = None,
 ) -> Alert | Malformed:
     """Return what ``message`` says.
 
     ``base`` is the configured topic prefix, ``alert_id`` the identity of an alert that names none,
-    ``payload_bytes`` the largest payload that is read, and ``forbidden_responses`` are the topic prefixes
-    below which no response may be asked for. Never raises.
+    ``payload_bytes`` the largest payload that is read, ``attachments_bytes`` what its attachments may have in all,
+    decoded, and ``forbidden_responses`` are the topic prefixes below which no response may be asked for. Never
+    raises.
     """
     name = message.topic.removeprefix(f"{base}/email").removeprefix("/")
     response_topic, warnings = _response_topic(message.properties.response_topic, forbidden_responses)
@@ -140,6 +143,7 @@ def decode(
         attachments = tuple(
             _attachment(one, f"attachments[{index}]") for index, one in enumerate(payload.attachments or ())
         )
+        _limit(attachments, max_attachments, attachments_bytes)
     except (ValidationError, _NotAnAlert) as error:
         key, reason = _fault(error)
         given = fields.get("id")
@@ -243,6 +247,20 @@ def _attachment(given: _Attachment, key: str) -> Attachment:
         path=given.path,
         content_id=given.content_id or None,
     )
+
+
+def _limit(attachments: Sequence[Attachment], count: int, total_bytes: int | None) -> None:
+    """Refuse more than the configuration allows; what lies in files is weighed when the mail is made."""
+    if len(attachments) > count:
+        raise _NotAnAlert(
+            "attachments", f"attachments has {len(attachments)} entries and limits.attachments allows {count}."
+        )
+    size_bytes = sum(len(one.data or b"") for one in attachments)
+    if total_bytes is not None and size_bytes > total_bytes:
+        raise _NotAnAlert(
+            "attachments",
+            f"attachments have {size_bytes} octets in all and limits.attachments_bytes allows {total_bytes}.",
+        )
 
 
 _EXPECTED: Final[dict[str, str]] = {

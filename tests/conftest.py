@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,7 +14,7 @@ from tests.brokers import AnyBroker, Brokers, Kind, kinds
 settings.register_profile("hardwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hardwire")
 
-_SUMMARY = pytest.StashKey[str]()
+_SUMMARIES = pytest.StashKey[set[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +22,18 @@ def brokers(pytestconfig: pytest.Config) -> Iterator[Brokers]:
     """All brokers of this test run, each started at its first use; they end with it."""
     all_brokers = Brokers()
     yield all_brokers
-    pytestconfig.stash[_SUMMARY] = all_brokers.summary()
+    summary = all_brokers.summary()
+    pytestconfig.stash.setdefault(_SUMMARIES, set()).add(summary)
+    if (output := getattr(pytestconfig, "workeroutput", None)) is not None:  # one of several processes
+        output["brokers"] = summary
     all_brokers.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process of several has found out about brokers."""
+    if summary := getattr(node, "workeroutput", {}).get("brokers"):
+        node.config.stash.setdefault(_SUMMARIES, set()).add(summary)
 
 
 @pytest.fixture(params=kinds())
@@ -46,5 +57,6 @@ def any_broker(brokers: Brokers) -> AnyBroker:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which brokers were used, if any, and why others were not."""
-    if _SUMMARY in config.stash:
-        terminalreporter.write_line(config.stash[_SUMMARY])
+    summaries: set[str] = config.stash.get(_SUMMARIES, set())
+    for summary in sorted(summaries):
+        terminalreporter.write_line(summary)

@@ -7,9 +7,10 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
-from plugin.alert import Alert, AlertState, Malformed, Message, Outcome, RecipientOutcome
+from plugin.alert import Alert, AlertState, Malformed, Message, Outcome, RecipientOutcome, Severity
 from plugin.route import Directions, Rejected
 
 _log = logging.getLogger("hardwire.bridge")
@@ -47,6 +48,7 @@ class Arrival:
     correlation: bytes | None
     directions: Directions | None
     failure: Outcome | None
+    severity: Severity | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -87,8 +89,17 @@ def read(
     return _arrival(message, alert, decision, None)
 
 
-def full(arrival: Arrival, waiting: int) -> Outcome:
-    """Return the failure of an alert for which the queue has no room."""
+def full(arrival: Arrival, *, waiting: int, stored_bytes: int, queue: int, queue_bytes: int) -> Outcome | None:
+    """Return the failure of an alert for which the queue has no room; None if it has.
+
+    ``waiting`` letters wait and the outbox has ``stored_bytes``; the others are the limits.
+    """
+    if waiting >= queue:
+        reason = f"the queue is full ({waiting} waiting, as many as limits.queue allows)"
+    elif stored_bytes + len(arrival.message.payload) > queue_bytes:
+        reason = f"the queue is full (the outbox has {stored_bytes} octets, limits.queue_bytes is {queue_bytes})"
+    else:
+        return None
     assert arrival.directions is not None  # noqa: S101 - only what is to be queued asks for room
     return Outcome(
         id=arrival.id,
@@ -97,7 +108,28 @@ def full(arrival: Arrival, waiting: int) -> Outcome:
         topic=arrival.message.topic,
         route=arrival.directions.route,
         subject=arrival.subject,
-        reason=f"the queue is full ({waiting} waiting, as many as limits.queue allows)",
+        reason=reason,
+        received_at=arrival.message.received_at,
+    )
+
+
+def held_back(arrival: Arrival, *, rate: int, due_at: datetime) -> Outcome:
+    """Return what is told of an alert that came faster than its route's ``rate``: it goes out at ``due_at``."""
+    assert arrival.directions is not None  # noqa: S101 - only what was routed has a rate
+    text = f"held back, for its route has a rate of {rate} a minute"
+    return Outcome(
+        id=arrival.id,
+        name=arrival.name,
+        event_type="deferred",
+        topic=arrival.message.topic,
+        route=arrival.directions.route,
+        subject=arrival.subject,
+        reason=text,
+        recipients=tuple(
+            RecipientOutcome(address=address, state="deferred", phase="route", text=text)
+            for address in arrival.directions.recipients
+        ),
+        next_attempt_at=due_at,
         received_at=arrival.message.received_at,
     )
 
@@ -142,6 +174,7 @@ def _arrival(
         correlation=alert.correlation,
         directions=directions,
         failure=failure,
+        severity=alert.severity if isinstance(alert, Alert) else None,
         warnings=alert.warnings if isinstance(alert, Alert) else (),
     )
 

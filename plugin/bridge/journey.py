@@ -6,8 +6,9 @@ import logging
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -18,17 +19,22 @@ from plugin.bridge.arrival import (
     Direct,
     directions_json,
     full,
+    held_back,
     outcome_topics,
     read,
 )
 from plugin.bridge.carrying import Carrier, Deliver, Seal
+from plugin.bridge.rates import Rates
 from plugin.bridge.reporting import Reporting
-from plugin.bridge.settlement import NextAttempt, utc
+from plugin.bridge.settlement import NextAttempt, dropped, utc
 from plugin.outbox import Intake, Outbox, Publication, Report
-from plugin.payload import decode
+from plugin.payload import MAX_ATTACHMENTS, decode
 
 _log = logging.getLogger("hardwire.bridge")
 
+HASTEN_S: Final = 2.0
+DROP_STEP: Final = 200  # letters given up in one transaction
+MAX_QUEUE_BYTES: Final = 2**40
 COUNTERS: Final = (
     "accepted",
     "repeated",
@@ -36,6 +42,7 @@ COUNTERS: Final = (
     "rejected",
     "queue_full",
     "retained_ignored",
+    "held_back",
     "success",
     "failure",
     "deferred",
@@ -54,8 +61,9 @@ class Health:
 class Bridge:
     """The journey of every alert. All methods may be called from several threads.
 
-    ``clock`` gives seconds since the epoch. A method that touches the outbox raises OutboxError when that cannot
-    be used; then nothing has changed and the call may be made again.
+    ``clock`` gives seconds by which letters wait (``SteadyClock``), ``date`` what people call a moment of it. A
+    method that touches the outbox raises OutboxError when that cannot be used; then nothing has changed and the
+    call may be made again.
     """
 
     def __init__(
@@ -68,20 +76,36 @@ class Bridge:
         base: str,
         payload_bytes: int,
         queue: int,
+        queue_bytes: int = MAX_QUEUE_BYTES,
+        max_attachments: int = MAX_ATTACHMENTS,
+        attachments_bytes: int | None = None,
+        rates: Mapping[str, int] | None = None,
         forbidden_responses: Sequence[str],
         clock: Callable[[], float],
+        date: Callable[[float], datetime] = utc,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        """``payload_bytes`` and ``queue`` are limits; no response goes below ``forbidden_responses``."""
+        """``payload_bytes`` to ``attachments_bytes`` are limits, ``rates`` mails a minute by a route's filter.
+
+        No response goes below ``forbidden_responses``.
+        """
         self._outbox = outbox
         self._decode: Decode = partial(
-            decode, base=base, payload_bytes=payload_bytes, forbidden_responses=forbidden_responses
+            decode,
+            base=base,
+            payload_bytes=payload_bytes,
+            forbidden_responses=forbidden_responses,
+            max_attachments=max_attachments,
+            attachments_bytes=attachments_bytes,
         )
         self._routing = routing
         self._composer = composer
         self._base = base
         self._queue_limit = queue
+        self._queue_bytes = queue_bytes
+        self._rates = Rates(rates or {})
         self._clock = clock
+        self._date = date
         self._new_id = new_id
         self._reporting = Reporting(outbox)
         self._carrier = Carrier(
@@ -91,6 +115,7 @@ class Bridge:
             schedule=schedule,
             base=base,
             clock=clock,
+            date=date,
             count=self._count,
         )
         self._lock = threading.Lock()  # guards what follows
@@ -112,10 +137,12 @@ class Bridge:
             else:
                 arrivals.append(self._read(message))
         if arrivals:
-            with self._outbox.intake() as intake:
+            with self._rates.tentatively(), self._outbox.intake() as intake:
                 results = [self._take_in(intake, arrival) for arrival in arrivals]
             for arrival, result in zip(arrivals, results, strict=True):
                 self._count(result)
+                if result == "held_back":
+                    self._count("accepted")
                 _log.info("event=%s alert=%r topic=%.200r", result, arrival.id, arrival.message.topic)
                 for warning in arrival.warnings:
                     _log.warning("event=alert_warning alert=%r warning=%.300r", arrival.id, warning)
@@ -136,7 +163,7 @@ class Bridge:
         )
 
     def _take_in(self, intake: Intake, arrival: Arrival) -> str:
-        """Store one arrival and return what it was: accepted, rejected, queue_full, repeated or redelivered."""
+        """Store one arrival; return accepted, held_back, rejected, queue_full, repeated or redelivered."""
         message = arrival.message
         if intake.redelivered(message):
             return "redelivered"
@@ -164,26 +191,40 @@ class Bridge:
         intake.remember(message, alert)
         result, failure = "rejected", arrival.failure
         if arrival.directions is not None:
-            waiting = intake.letters_open()
-            if waiting < self._queue_limit:
+            failure = full(
+                arrival,
+                waiting=intake.letters_open(),
+                stored_bytes=intake.stored_bytes(),
+                queue=self._queue_limit,
+                queue_bytes=self._queue_bytes,
+            )
+            if failure is None:
+                route, now = arrival.directions.route, self._clock()
+                due_at = self._rates.due_at(route, now)
                 intake.queue(
                     alert,
                     message,
                     route=arrival.directions.route,
                     directions=directions_json(arrival.directions),
                     recipients=arrival.directions.recipients,
-                    received_at=received_at,
-                    due_at=self._clock(),
+                    received_at=now,
+                    due_at=due_at,
+                    severity=arrival.severity,
                 )
+                if due_at > now:
+                    outcome = held_back(arrival, rate=self._rates.per_minute[route], due_at=self._date(due_at))
+                    topics = outcome_topics(self._base, outcome.event_type, outcome.name)
+                    intake.tell(Report(alert=alert, outcome=outcome, topics=topics))
+                    return "held_back"
                 return "accepted"
-            result, failure = "queue_full", full(arrival, waiting)
+            result = "queue_full"
         if failure is not None:
             self._fail_at_once(intake, alert, failure)
         return result
 
     def _fail_at_once(self, intake: Intake, alert: int, failure: Outcome) -> None:
         now = self._clock()
-        outcome = replace(failure, settled_at=utc(now))
+        outcome = replace(failure, settled_at=self._date(now))
         topics = outcome_topics(self._base, outcome.event_type, outcome.name)
         intake.report(Report(alert=alert, outcome=outcome, topics=topics), settled_at=now)
 
@@ -192,13 +233,22 @@ class Bridge:
     def recover(self) -> int:
         """Put back what was on the wire when the process ended; to be called once, before ``carry``."""
         letters = self._outbox.recover(now=self._clock())
+        for route, rate in self._rates.per_minute.items():
+            self._rates.recall(route, self._outbox.latest_due(route, rate))
         if letters:
             _log.warning("event=recovered letters=%d possible_duplicate=true", letters)
         return letters
 
-    def carry(self, deliver: Deliver, *, limit: int = 1, stop: Callable[[], bool] = lambda: False) -> int:
+    def carry(
+        self,
+        deliver: Deliver,
+        *,
+        limit: int = 1,
+        stop: Callable[[], bool] = lambda: False,
+        more: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Carry up to ``limit`` letters that are due; return how many there were. See ``Carrier.carry``."""
-        return self._carrier.carry(deliver, limit=limit, stop=stop)
+        return self._carrier.carry(deliver, limit=limit, stop=stop, more=more)
 
     def next_due_in(self) -> float | None:
         """Return in how many seconds there is something to carry, 0 for now; None: nothing waits."""
@@ -210,6 +260,13 @@ class Bridge:
         ``carry`` begins with it; who will not call that any more calls this.
         """
         self._carrier.store_results()
+
+    def hasten(self) -> int:
+        """Have due now what a relay has put off that has just recovered; return how many letters there were.
+
+        Many are spread over HASTEN_S: one after the other, the most severe and the oldest first.
+        """
+        return self._outbox.hasten(self._clock(), spread_s=HASTEN_S)
 
     # --- reporting ------------------------------------------------------------------------------------------
 
@@ -230,6 +287,24 @@ class Bridge:
     def forget_in_flight(self) -> None:
         """Publish what is in flight again: the client that had it is gone and took it along."""
         self._reporting.forget_in_flight()
+
+    # --- by request -----------------------------------------------------------------------------------------
+
+    def retry(self, letters: Collection[int] | None) -> int:
+        """Have letters that failed go out again, None for all; return how many. See ``Outbox.retry``."""
+        return self._outbox.retry(letters, now=self._clock())
+
+    def drop(self, letters: Collection[int] | None) -> int:
+        """Give up letters that wait, None for all; each alert ends in a failure. Return how many there were."""
+        now, count = self._clock(), 0
+        while ended := self._outbox.drop(
+            letters, partial(dropped, base=self._base, now=now, date=self._date), limit=DROP_STEP
+        ):
+            count += len(ended)
+            for report in (report for one in ended for report in one.reports):
+                self._count(report.outcome.event_type)
+                _log.info("event=dropped alert=%r", report.outcome.id)
+        return count
 
     # --- looking --------------------------------------------------------------------------------------------
 

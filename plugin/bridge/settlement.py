@@ -11,7 +11,7 @@ at least one put off                                  deferred
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -28,18 +28,40 @@ MAX_WORDS_CHARS: Final = 300
 class NextAttempt(Protocol):
     """What ``plugin.delivery.Schedule`` does."""
 
-    def next_attempt(self, attempts: int, *, received_at: float, now: float) -> float | None:
+    def next_attempt(
+        self, attempts: int, *, recipients: Sequence[RecipientOutcome], received_at: float, now: float
+    ) -> float | None:
         """Return when the next attempt is due, or None: it is too late for another."""
         ...
 
 
 def settle(
-    claim: Claim, letter: Letter | None, attempt: Attempt, *, schedule: NextAttempt, base: str, now: float
+    claim: Claim,
+    letter: Letter | None,
+    attempt: Attempt,
+    *,
+    schedule: NextAttempt,
+    base: str,
+    now: float,
+    date: Callable[[float], datetime],
 ) -> Settlement:
-    """Return what ``attempt`` has come to; ``letter`` is None where none could be sealed."""
+    """Return what ``attempt`` has come to; ``letter`` is None where none could be sealed.
+
+    ``date`` tells people's time of a moment by the clock that ``now`` is of.
+    """
     number = claim.attempts + 1
     waits = any(one.state == "deferred" for one in fates(claim.recipients, attempt, again=True))
-    due_at = schedule.next_attempt(number, received_at=claim.received_at, now=now) if waits else None
+    # A round by request begins with the shortest wait again.
+    due_at = (
+        schedule.next_attempt(
+            number - claim.earlier_attempts,
+            recipients=attempt.recipients,
+            received_at=claim.received_at,
+            now=now,
+        )
+        if waits
+        else None
+    )
     after = fates(claim.recipients, attempt, again=due_at is not None)
     kind = event_type(after)
     possible_duplicate = claim.possible_duplicate or attempt.possible_duplicate
@@ -60,10 +82,10 @@ def settle(
             tls=attempt.tls,
             authenticated=attempt.authenticated,
             attempts=number,
-            next_attempt_at=None if due_at is None else utc(due_at),
+            next_attempt_at=None if due_at is None else date(due_at),
             possible_duplicate=possible_duplicate,
             received_at=utc(one.received_at),
-            settled_at=utc(now) if due_at is None else None,
+            settled_at=date(now) if due_at is None else None,
         )
         for one in claim.alerts
     ]
@@ -78,6 +100,60 @@ def settle(
         at=now,
         reports=tuple(
             Report(alert=one.number, outcome=outcome, topics=outcome_topics(base, kind, one.name))
+            for one, outcome in zip(claim.alerts, outcomes, strict=True)
+        ),
+    )
+
+
+def dropped(claim: Claim, *, base: str, now: float, date: Callable[[float], datetime]) -> Settlement:
+    """Return what a letter comes to that somebody gave up by request: whoever was to get it still, does not."""
+    text = "dropped by request"
+    attempt = Attempt(
+        relay=None,
+        recipients=tuple(
+            RecipientOutcome(
+                address=one.address, state="dropped", phase=one.fate.phase if one.fate else "route", text=text
+            )
+            for one in claim.recipients
+            if one.due
+        ),
+        phase="route",
+        fault=text,
+        started_at=date(now),
+        duration_s=0.0,
+        transcript=(f"= {text}",),
+    )
+    sealed = claim.sealed
+    after = fates(claim.recipients, attempt, again=False)
+    outcomes = [
+        Outcome(
+            id=one.id,
+            name=one.name,
+            event_type="failure",
+            topic=one.topic,
+            route=claim.route,
+            subject=sealed.subject if sealed else None,
+            message_id=sealed.message_id if sealed else None,
+            reason=reason(after, fault=None, notes=()),
+            recipients=after,
+            attempts=claim.attempts,
+            possible_duplicate=claim.possible_duplicate,
+            received_at=utc(one.received_at),
+            settled_at=date(now),
+        )
+        for one in claim.alerts
+    ]
+    return Settlement(
+        letter=claim.letter,
+        number=claim.attempts + 1,
+        attempt=attempt,
+        recipients=after,
+        due_at=None,
+        possible_duplicate=claim.possible_duplicate,
+        keep_content=True,
+        at=now,
+        reports=tuple(
+            Report(alert=one.number, outcome=outcome, topics=outcome_topics(base, "failure", one.name))
             for one, outcome in zip(claim.alerts, outcomes, strict=True)
         ),
     )

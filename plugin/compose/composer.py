@@ -104,7 +104,9 @@ class Composer:
         try:
             rendered = self._rendered(alert, directions, attached, notes)
         except (TemplateFailed, TemplateUnknown) as fault:
-            log.warning("alert %r: mailed without its template: %s", alert.id, fault)
+            log.warning(
+                "event=template_failed alert=%r problem=%r", alert.id, f"mailed without its template: {fault}"
+            )
             rendered = self._plain(alert, attached, [f"{fault}. This mail was made without it.", *notes])
         section = header_section(
             alert=alert,

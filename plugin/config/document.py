@@ -27,7 +27,7 @@ SECRETS_FILE: Final = "secrets.yaml"
 SECRET_KEYS: Final[tuple[KeyPath, ...]] = (("password",), ("token_command",))
 """Keys whose text is never shown; a command may have a password among its words."""
 
-_YAML = "tag:yaml.org,2002:"
+YAML_TAG = "tag:yaml.org,2002:"
 
 
 class Unsound:
@@ -83,26 +83,30 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.yaml_implicit_resolvers = {
     first: [
-        (tag, pattern) for tag, pattern in resolvers if tag in (f"{_YAML}bool", f"{_YAML}null", f"{_YAML}merge")
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag in (f"{YAML_TAG}bool", f"{YAML_TAG}null", f"{YAML_TAG}merge")
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(f"{_YAML}int", re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,17})$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(f"{_YAML}float", re.compile(r"[-+]?[0-9]{1,17}\.[0-9]{1,17}$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(f"{YAML_TAG}int", re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,17})$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    f"{YAML_TAG}float", re.compile(r"[-+]?[0-9]{1,17}\.[0-9]{1,17}$"), list("-+0123456789")
+)
 
-_SCALARS: Final[Mapping[str, Callable[[str], Any]]] = {
-    f"{_YAML}str": str,
-    f"{_YAML}null": lambda _text: None,
-    f"{_YAML}bool": lambda text: {"yes": True, "true": True, "on": True}.get(text.lower(), False),
-    f"{_YAML}int": lambda text: int(text.replace("_", "")),
-    f"{_YAML}float": float,
+SCALARS: Final[Mapping[str, Callable[[str], Any]]] = {
+    f"{YAML_TAG}str": str,
+    f"{YAML_TAG}null": lambda _text: None,
+    f"{YAML_TAG}bool": lambda text: {"yes": True, "true": True, "on": True}.get(text.lower(), False),
+    f"{YAML_TAG}int": lambda text: int(text.replace("_", "")),
+    f"{YAML_TAG}float": float,
 }
 
 
 def read(file: Path, environ: Mapping[str, str]) -> Document:
     """Return the configuration ``file``; never raises for what is wrong in it or beside it."""
     document = Document(file=file)
-    root = _compose(document)
+    root = compose_root(document)
     if root is not None:
         _Builder(document, _Tags(file.parent, environ, document.faults)).build_root(root)
     return document
@@ -126,7 +130,8 @@ def _read_text(file: Path) -> str:
         raise ValueError(f"is not UTF-8: see line {line}") from error
 
 
-def _compose(document: Document) -> Node | None:
+def compose_root(document: Document) -> Node | None:
+    """Return the root of the document in its file; None, and its faults noted, where there is none."""
     try:
         text = _read_text(document.file)
     except ValueError as error:
@@ -152,7 +157,7 @@ def _compose(document: Document) -> Node | None:
 
 
 def _shown(node: Node) -> str:
-    return quoted(node.tag.replace(_YAML, "!!", 1))
+    return quoted(node.tag.replace(YAML_TAG, "!!", 1))
 
 
 def _note_syntax(document: Document, line: int, problem: str) -> None:
@@ -179,7 +184,7 @@ class _Tags:
             if not file.exists():
                 raise ValueError(f"there is no {SECRETS_FILE} beside this file; write one with a line `{name}: …`")
             document = Document(file=file)
-            root = _compose(document)
+            root = compose_root(document)
             if root is not None:
                 _Builder(document, None).build_root(root)
             self._faults += document.faults
@@ -244,7 +249,7 @@ class _Builder:
             return self._note(path, node, "an alias must not stand inside its own anchor")
         if len(self._open) > MAX_DEPTH:
             raise _TooLargeError(f"nested more than {MAX_DEPTH} levels deep, aliases written out")
-        if node.tag not in (f"{_YAML}map", f"{_YAML}seq"):
+        if node.tag not in (f"{YAML_TAG}map", f"{YAML_TAG}seq"):
             return self._note(path, node, f"the tag {_shown(node)} cannot stand before a list or a mapping")
         self._open.add(id(node))
         try:
@@ -262,9 +267,9 @@ class _Builder:
         given: dict[str, int] = {}
         merged: list[tuple[Node, Node]] = []
         for key_node, value_node in node.value:
-            if key_node.tag == f"{_YAML}merge":
+            if key_node.tag == f"{YAML_TAG}merge":
                 merged.append((key_node, value_node))
-            elif not isinstance(key_node, ScalarNode) or not key_node.tag.startswith(_YAML):
+            elif not isinstance(key_node, ScalarNode) or not key_node.tag.startswith(YAML_TAG):
                 self._note(path, key_node, "a key must be plain text")
             elif key_node.value in given:
                 text = f"is given twice; the first stands in line {given[key_node.value]}"
@@ -301,7 +306,7 @@ class _Builder:
         if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
             return self._note(path, node, "a surrogate (\\ud800 to \\udfff) is no character")
         is_secret = path[-1:] in SECRET_KEYS
-        if is_secret or node.tag not in _SCALARS:
+        if is_secret or node.tag not in SCALARS:
             self._document.hidden |= {str(value), node.value} if is_secret else {str(value)}
         return value
 
@@ -311,15 +316,15 @@ class _Builder:
             if not node.value:
                 raise ValueError(f"{node.tag}: the name is missing")
             return self._tags.known[node.tag](node.value)
-        if node.tag not in _SCALARS:
+        if node.tag not in SCALARS:
             known = (
                 f"{SECRETS_FILE} takes none" if self._tags is None else f"there are {', '.join(self._tags.known)}"
             )
             raise ValueError(f"the tag {_shown(node)} is not known: {known}")
-        if self._tags is None and node.tag != f"{_YAML}null":
+        if self._tags is None and node.tag != f"{YAML_TAG}null":
             return node.value
         try:
-            return _SCALARS[node.tag](node.value)
+            return SCALARS[node.tag](node.value)
         except ValueError:
             raise ValueError("the value does not fit its tag") from None
 

@@ -52,6 +52,8 @@ Auth = Literal["required", "preferred", "none"]
 MQTT_PORT: Final = 1883
 MQTT_TLS_PORT: Final = 8883
 SMTP_PORTS: Final[dict[str, int]] = {"tls": 465, "starttls": 587, "none": 25}
+MAX_RATE: Final = 10_000  # mails a minute
+MAX_ATTACHMENTS: Final = 50  # plugin.payload reads no more
 MAX_MQTT_PAYLOAD_BYTES: Final = 268_435_455  # MQTT 5 §2.1.4: the largest Remaining Length
 
 
@@ -203,6 +205,7 @@ class RouteSettings(Section):
     template: TemplateName = DEFAULT_TEMPLATE
     severity: Severity | None = None
     reply_to: Mailbox | None = None
+    rate: Annotated[Number, Field(ge=1, le=MAX_RATE)] | None = None
 
 
 class Retry(Section):
@@ -240,7 +243,10 @@ class Limits(Section):
 
     payload_bytes: Annotated[Size, Field(ge=1, le=MAX_MQTT_PAYLOAD_BYTES)] = 10_485_760
     queue: Annotated[Number, Field(ge=1, le=10_000_000)] = 100_000
+    queue_bytes: Annotated[Size, Field(ge=1_048_576, le=1_099_511_627_776)] = 4_294_967_296
     recipients: Annotated[Number, Field(ge=1, le=1000)] = DEFAULT_MAX_RECIPIENTS
+    attachments: Annotated[Number, Field(ge=0, le=MAX_ATTACHMENTS)] = MAX_ATTACHMENTS
+    attachments_bytes: Annotated[Size, Field(ge=0, le=MAX_MQTT_PAYLOAD_BYTES)] = 10_485_760
 
 
 class HomeAssistant(Section):

@@ -32,6 +32,8 @@ _TICK_S: Final = 1.0  # how often paho looks at its keep-alive
 _STEADY_S: Final = 60.0  # a connection that stood so long makes the failures before it forgotten
 _SHORT_S: Final = 10.0  # a connection that stood no longer was cut off
 _SHORT_LIVES: Final = 3  # so many of them in a row are no accident
+# Who has our client id waits before it comes back, as we do; until then we are left in peace.
+_NAMESAKE_PAUSES: Final = 2.0
 
 
 class Mqtt:
@@ -46,7 +48,10 @@ class Mqtt:
     - ``on_session(present)``: a connection was made, told before any message of it. False: the broker had no
       session for us, so the packet identifiers of before mean nothing.
     - ``on_connection(connected, reason)``: True once the subscription stands; False with one sentence on what is
-      wrong, None after ``stop``. Told when it changes, not at each attempt.
+      wrong, None after ``stop``. Told when it changes, not at each attempt. True with a sentence: it stands, but
+      another program has our client id, and throws us out again and again.
+    - ``on_tick()``: the thread of ``run`` is at work; called at least every few seconds, but for the time that
+      connecting takes.
     """
 
     def __init__(
@@ -57,9 +62,11 @@ class Mqtt:
         on_published: Callable[[int], None],
         on_session: Callable[[bool], None],
         on_connection: Callable[[bool, str | None], None],
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is connected before ``run``. Raises ValueError for TLS files that cannot be used."""
         self._settings: Final = settings
+        self._tick: Final = on_tick
         self._session: Final = Session(
             settings,
             on_message=on_message,
@@ -185,7 +192,9 @@ class Mqtt:
             selector.register(ear, selectors.EVENT_READ)
             selector.register(sock, selectors.EVENT_READ)
             while True:
+                self._tick()
                 session.work()
+                self._acquit()
                 now = time.monotonic()
                 if client.socket() is None or (session.leave_by is not None and now >= session.leave_by):
                     return
@@ -221,7 +230,8 @@ class Mqtt:
         with selectors.DefaultSelector() as selector:
             selector.register(ear, selectors.EVENT_READ)
             while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
-                if selector.select(left):
+                self._tick()
+                if selector.select(min(left, _TICK_S)):
                     _drain(ear)
 
     def _conclude(self, lived_s: float) -> None:
@@ -229,10 +239,23 @@ class Mqtt:
         if self._stopping.is_set():
             return
         session = self._session
-        self._short_lives = self._short_lives + 1 if session.cut_off and lived_s < _SHORT_S else 0
+        short_s = max(_SHORT_S, _NAMESAKE_PAUSES * self._settings.reconnect_longest_s)
+        self._short_lives = self._short_lives + 1 if session.cut_off and lived_s < short_s else 0
         if self._short_lives >= _SHORT_LIVES:
             session.fault = faults.cut_off_repeatedly(self._settings, _SHORT_LIVES)
+        if session.taken_over or self._short_lives >= _SHORT_LIVES:
+            session.suspicion = session.fault
         session.report(connected=False, reason=session.fault or faults.lost(0, session.stage, self._settings))
+
+    def _acquit(self) -> None:
+        """Forget the suspicion of a namesake once a connection has stood for long."""
+        session = self._session
+        if session.suspicion is not None and session.connected and session.lived_s() >= self._steady_s():
+            session.suspicion = None
+            session.report(connected=True, reason=None)
+
+    def _steady_s(self) -> float:
+        return max(_STEADY_S, _NAMESAKE_PAUSES * self._settings.reconnect_longest_s)
 
 
 def _without_delay(_client: Client, _userdata: Any, sock: Any) -> None:

@@ -51,16 +51,20 @@ def new_client(settings: Settings) -> Client:
 
 
 def subscribe(client: Client, settings: Settings) -> int | None:
-    """Send SUBSCRIBE for the alerts at QoS 1; return its packet identifier, None if the connection is gone.
+    """Send SUBSCRIBE for alerts and requests at QoS 1; return its packet identifier, None without a connection.
 
     Retained copies are not asked for (Retain Handling 2, MQTT 5 §3.8.3.1). A shared subscription never gets any
     (§4.8.2), so there the option stays at its default. 3.1.1 cannot say it: its copies come marked as retained.
     """
+    filters = [one for one in (settings.subscription, settings.requests) if one is not None]
     if settings.protocol == "5":
-        handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if settings.shared_group else 2
-        options = SubscribeOptions(qos=1, retainHandling=handling)
-        return client.subscribe(settings.subscription, options=options)[1]
-    return client.subscribe(settings.subscription, qos=1)[1]
+        return client.subscribe([(one, _options(one)) for one in filters])[1]
+    return client.subscribe([(one, 1) for one in filters])[1]
+
+
+def _options(topic_filter: str) -> SubscribeOptions:
+    shared = topic_filter.startswith("$share/")
+    return SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if shared else 2)
 
 
 def message_of(received: MQTTMessage, connection: int) -> Message:

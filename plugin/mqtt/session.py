@@ -54,8 +54,12 @@ class Session:
         self.stage: faults.Stage = "CONNECT"
         self.fault: str | None = None
         self.cut_off = False
+        self.taken_over = False
         self.leave_by: float | None = None
         self.established_at: float | None = None
+
+        # Kept from connection to connection: what makes believe that another program has our client id.
+        self.suspicion: str | None = None
 
         self._settings: Final = settings
         self._tell_message: Final = on_message
@@ -79,7 +83,7 @@ class Session:
 
     def begin(self) -> None:
         """Forget what concerned the connection before."""
-        self.stage, self.fault, self.cut_off = "CONNECT", None, False
+        self.stage, self.fault, self.cut_off, self.taken_over = "CONNECT", None, False, False
         self.leave_by = self.established_at = self._subscribe_id = None
 
     def lived_s(self) -> float:
@@ -91,9 +95,12 @@ class Session:
         self.connected = connected
         if self._told == (connected, reason):
             return
+        stood = self._told is not None and self._told[0]
         self._told = (connected, reason)
         where = f"{self._settings.host}:{self._settings.port}"
-        if connected:
+        if connected and stood:
+            _log.info("event=namesake_gone broker=%s client_id=%r", where, self._settings.client_id)
+        elif connected:
             _log.info("event=broker_connected broker=%s protocol=%s", where, self._settings.protocol)
         elif reason is not None:
             _log.warning("event=broker_problem broker=%s problem=%r", where, reason)
@@ -189,7 +196,7 @@ class Session:
     ) -> None:
         if self.stage != "SUBSCRIBE" or packet_id != self._subscribe_id or not reasons:
             return
-        granted = reasons[0]
+        granted, *more = reasons
         if granted.is_failure:
             self.fault = faults.subscription_refused(
                 self._settings.subscription, granted.getName(), packets.reason_string(told)
@@ -197,9 +204,14 @@ class Session:
             return
         if granted.value == 0:
             _log.warning("event=qos_0_granted reason='the broker grants QoS 0 alone: alerts can be lost'")
+        if more and more[0].is_failure:  # alerts are what this is for: they are not given up for it
+            reason = faults.subscription_refused(
+                str(self._settings.requests), more[0].getName(), packets.reason_string(told)
+            )
+            _log.warning("event=requests_not_heard reason=%r", reason)
         self.stage = "established"
         self._announce("online", first=True)
-        self.report(connected=True, reason=None)
+        self.report(connected=True, reason=self.suspicion)
 
     def _on_message(self, client: Client, _userdata: Any, received: MQTTMessage) -> None:
         if self.established_at is None:  # nothing may come before CONNACK (MQTT 5 §3.2)
@@ -210,8 +222,8 @@ class Session:
             _log.warning("event=message_ignored reason='its topic is not UTF-8'")
             client.ack(received.mid, received.qos)
             return
-        ours = f"{message.topic}/".startswith(f"{self._settings.alert_topic}/")
-        if not ours and self._settings.onlooker is None:
+        below = (f"{self._settings.alert_topic}/", f"{self._settings.request_topic}/")
+        if not f"{message.topic}/".startswith(below) and self._settings.onlooker is None:
             reason = "the session at the broker still has a subscription of an earlier configuration"
             _log.warning("event=message_ignored topic=%.200r reason=%r", message.topic, reason)
             client.ack(received.mid, received.qos)
@@ -246,6 +258,7 @@ class Session:
         if flags.is_disconnect_packet_from_server:
             words = packets.reason_string(told)
             self.fault = faults.told_to_leave(reason.value, reason.getName(), self._settings, words)
+            self.taken_over = reason.value == faults.SESSION_TAKEN_OVER
             return
         self.fault = faults.lost(reason.value, self.stage, self._settings)
         self.cut_off = self.established_at is not None and reason.value == faults.UNSPECIFIED_ERROR

@@ -117,12 +117,25 @@ class Settings:
         return f"{self.base}/bridge/state"
 
     @property
+    def request_topic(self) -> str:
+        """Return the topic that requests to the bridge are below."""
+        return f"{self.base}/bridge/request"
+
+    @property
     def subscription(self) -> str:
-        """Return the topic filter of the one subscription."""
+        """Return the topic filter of the subscription without which there is nothing to do."""
         if self.onlooker is not None:
             return self.onlooker
         shared = f"$share/{self.shared_group}/" if self.shared_group else ""
         return f"{shared}{self.alert_topic}/#"
+
+    @property
+    def requests(self) -> str | None:
+        """Return the topic filter of requests; None for who only looks on.
+
+        It is never shared: each bridge of a group is asked for itself.
+        """
+        return None if self.onlooker is not None else f"{self.request_topic}/+"
 
 
 def is_topic(text: str) -> bool:

@@ -3,9 +3,11 @@
 The only SQL in the house. What it holds survives a crash of the process and of the machine.
 """
 
+from plugin.outbox.beside import Reader, ask, reading
 from plugin.outbox.errors import (
     OutboxDamaged,
     OutboxError,
+    OutboxForeign,
     OutboxFull,
     OutboxLocked,
     OutboxReadOnly,
@@ -13,28 +15,37 @@ from plugin.outbox.errors import (
     OutboxUnavailable,
 )
 from plugin.outbox.intake import Intake
+from plugin.outbox.memo import Errand, Memo
 from plugin.outbox.queue import Outbox
 from plugin.outbox.records import (
     Claim,
     Depth,
     Keep,
     Known,
+    Listed,
+    Listing,
     Publication,
     QueuedAlert,
     Recipient,
     Report,
     Settlement,
+    Shown,
 )
 
 __all__ = [
     "Claim",
     "Depth",
+    "Errand",
     "Intake",
     "Keep",
     "Known",
+    "Listed",
+    "Listing",
+    "Memo",
     "Outbox",
     "OutboxDamaged",
     "OutboxError",
+    "OutboxForeign",
     "OutboxFull",
     "OutboxLocked",
     "OutboxReadOnly",
@@ -42,7 +53,11 @@ __all__ = [
     "OutboxUnavailable",
     "Publication",
     "QueuedAlert",
+    "Reader",
     "Recipient",
     "Report",
     "Settlement",
+    "Shown",
+    "ask",
+    "reading",
 ]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from plugin.alert import AlertState, EventType, Message, Properties
-from plugin.outbox.records import Known, Report
+from plugin.alert import AlertState, EventType, Message, Properties, Severity
+from plugin.outbox.records import URGENCY, Known, Report
 
 MAX_RESPONDERS: Final = 20  # topics that one alert is answered on
 
@@ -20,6 +20,7 @@ class Intake:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
 
     def redelivered(self, message: Message) -> bool:
         """Return whether ``message`` is one that was accepted before and whose PUBACK the broker has not seen.
@@ -38,7 +39,8 @@ class Intake:
         """Return what is known of the alert that was queued with this identity; a refused one is not known."""
         row = self._db.execute(
             "SELECT alert.number, alert.name, outcome.number AS outcome, outcome.event_type FROM alert "
-            "LEFT JOIN outcome ON outcome.alert = alert.number AND outcome.event_type <> 'deferred' "
+            "LEFT JOIN outcome ON outcome.alert = alert.number AND outcome.round = alert.round "
+            "AND outcome.event_type <> 'deferred' "
             "WHERE alert.id = ? AND alert.state = ? AND alert.letter IS NOT NULL",
             (clean(alert_id), state),
         ).fetchone()
@@ -50,6 +52,14 @@ class Intake:
     def letters_open(self) -> int:
         """Return how many letters are not settled, those of this transaction included."""
         return letters_open(self._db)
+
+    def stored_bytes(self) -> int:
+        """Return how many octets the outbox has, of what waits and what is remembered, this transaction included.
+
+        Pages that are free are not counted: they are room for more.
+        """
+        pages, free = (self._db.execute(f"PRAGMA {one}").fetchone()[0] for one in ("page_count", "freelist_count"))
+        return int((pages - free) * self._page_bytes)
 
     def add(self, *, alert_id: str, state: AlertState, topic: str, name: str, received_at: float) -> int:
         """Store an alert and return its number."""
@@ -69,13 +79,17 @@ class Intake:
         recipients: Sequence[str],
         received_at: float,
         due_at: float,
+        severity: Severity | None = None,
     ) -> None:
-        """Queue a letter for ``alert``; ``message`` is kept until the letter is sealed."""
+        """Queue a letter for ``alert``; ``message`` is kept until the letter is sealed.
+
+        Among letters that are due, ``severity`` decides which goes first.
+        """
         letter = _number(
             self._db.execute(
-                "INSERT INTO letter (state, due_at, received_at, route, directions) "
-                "VALUES ('waiting', ?, ?, ?, ?)",
-                (due_at, received_at, clean(route), directions),
+                "INSERT INTO letter (state, due_at, received_at, route, directions, urgency) "
+                "VALUES ('waiting', ?, ?, ?, ?, ?)",
+                (due_at, received_at, clean(route), directions, URGENCY[severity]),
             )
         )
         self._db.executemany(
@@ -92,6 +106,10 @@ class Intake:
         """Store the final outcome of an alert that gets no letter, and have it published."""
         store_report(self._db, report)
         self._db.execute("UPDATE alert SET settled_at = ? WHERE number = ?", (settled_at, report.alert))
+
+    def tell(self, report: Report) -> None:
+        """Store an outcome that is not the last one, and have it published."""
+        store_report(self._db, report)
 
     def respond(self, alert: int, topic: str, correlation: bytes | None) -> bool:
         """Answer ``alert`` also on ``topic``, from its next outcome on; False if that is one topic too many."""
@@ -134,8 +152,9 @@ def store_report(db: sqlite3.Connection, report: Report) -> None:
     """Store an outcome, with a publication for each of its topics and for each that asked for a response."""
     outcome = _number(
         db.execute(
-            "INSERT INTO outcome (alert, event_type, payload) VALUES (?, ?, ?)",
-            (report.alert, report.outcome.event_type, report.outcome.as_json()),
+            "INSERT INTO outcome (alert, round, event_type, payload) "
+            "SELECT number, round, ?, ? FROM alert WHERE number = ?",
+            (report.outcome.event_type, report.outcome.as_json(), report.alert),
         )
     )
     targets: list[tuple[str, bytes | None]] = [(topic, None) for topic in report.topics]

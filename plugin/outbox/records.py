@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
-from plugin.alert import Attempt, EventType, Letter, Message, Outcome, RecipientOutcome
+from plugin.alert import Attempt, EventType, Letter, Message, Outcome, RecipientOutcome, Severity
+
+URGENCY: Final[dict[Severity | None, int]] = {"critical": 0, "warning": 1, "info": 2, None: 2}
+LEAST_URGENT: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,8 @@ class QueuedAlert:
 class Claim:
     """A letter that one lane has taken. ``directions`` are the JSON of what routing decided.
 
-    ``sealed`` is None before the first attempt; its recipients are those that are due.
+    ``sealed`` is None before the first attempt; its recipients are those that are due. ``earlier_attempts`` are
+    those of ``attempts`` that belong to rounds before a retry by request. ``urgency`` counts from 0, critical.
     """
 
     letter: int
@@ -88,6 +93,8 @@ class Claim:
     attempts: int
     received_at: float
     possible_duplicate: bool
+    earlier_attempts: int = 0
+    urgency: int = LEAST_URGENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,3 +122,41 @@ class Depth:
     waiting: int
     oldest_received_at: float | None
     unpublished: int
+
+
+Listing = Literal["waiting", "wire", "failed", "sent"]
+"""Letters that are not settled, handed to a relay, settled without being accepted by all, accepted by all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A letter as people see it; ``subject`` is None before it is sealed, ``due_at`` matters while it waits."""
+
+    number: int
+    state: Listing
+    alert_ids: tuple[str, ...]
+    topic: str
+    route: str
+    subject: str | None
+    recipients: tuple[Recipient, ...]
+    attempts: int
+    due_at: float
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """All that is known of a letter. ``content_bytes`` is None where no octets are kept: not sealed yet, or sent.
+
+    ``attempts`` are those that are kept, each with its transcript. ``outcomes`` are what was told of its alerts,
+    each as its JSON; deferred ones are forgotten once the broker has acknowledged them.
+    """
+
+    letter: Listed
+    message_id: str | None
+    sender: str | None
+    notes: tuple[str, ...]
+    possible_duplicate: bool
+    content_bytes: int | None
+    attempts: tuple[Attempt, ...]
+    outcomes: tuple[bytes, ...]

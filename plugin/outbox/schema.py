@@ -131,4 +131,31 @@ CREATE TABLE publication (
 CREATE INDEX publication_outcome ON publication (outcome);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+_SECOND: Final = """
+-- Dead letters: settled, and not accepted by every recipient.
+ALTER TABLE letter ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
+UPDATE letter SET failed = 1 WHERE state = 'settled'
+    AND EXISTS (SELECT 1 FROM recipient WHERE letter = letter.number AND recipient.state <> 'accepted');
+CREATE INDEX letter_failed ON letter (number) WHERE failed = 1;
+
+-- A failed letter may be tried in another round; each round of an alert ends in one final outcome.
+ALTER TABLE alert ADD COLUMN round INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE outcome ADD COLUMN round INTEGER NOT NULL DEFAULT 1;
+DROP INDEX outcome_final;
+CREATE UNIQUE INDEX outcome_final ON outcome (alert, round) WHERE event_type <> 'deferred';
+"""
+
+_THIRD: Final = """
+-- Whose turn it is: 0 critical, 1 warning, 2 all others; among those the longest due.
+ALTER TABLE letter ADD COLUMN urgency INTEGER NOT NULL DEFAULT 2 CHECK (urgency BETWEEN 0 AND 2);
+CREATE INDEX letter_turn ON letter (urgency, due_at) WHERE state = 'waiting';
+
+-- Waits because no relay could be reached, so it need not wait on once one can.
+ALTER TABLE letter ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX letter_unreached ON letter (urgency, received_at) WHERE state = 'waiting' AND unreached = 1;
+
+-- How many of the attempts were made in rounds before this one: a new round waits as briefly as the first did.
+ALTER TABLE letter ADD COLUMN earlier INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND, _THIRD)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from plugin.alert import Attempt, Letter, RecipientOutcome
-from plugin.delivery import classify
+from plugin.delivery import cause, classify, wants_new_connection
 from plugin.relay.standing import Standings
-from plugin.smtp.client import Client, Delivery, Envelope, Settings
+from plugin.smtp.client import Client, Delivery, Envelope, Greeted, Settings
 from plugin.smtp.stream import Stream
 
 _log = logging.getLogger("hardwire.relay")
@@ -40,40 +40,62 @@ Connect = Callable[[str, int, float], Stream]
 """(host, port, timeout_s) -> a connected Stream; raises OSError, TimeoutError or ConnectionError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Drawn:
-    """A letter that was drawn, since when, and what relays before this one have said."""
+    """A letter that was drawn, since when, what other relays have said, and the turn that it has at this one."""
 
     letter: Letter
     envelope: Envelope
     started_at: datetime
     begun: float
+    turn: int = 0
     transcript: list[str] = field(default_factory=list)
 
 
 class _Feed:
-    """The letters as a client draws them: first those that another relay has not taken, then new ones."""
+    """The letters as a client draws them: first those that another relay has not taken, then new ones.
 
-    def __init__(self, letters: Iterable[Letter], now: Callable[[], datetime], clock: Callable[[], float]) -> None:
+    A relay that is held back gets no new ones before its turn.
+    """
+
+    def __init__(
+        self,
+        letters: Iterable[Letter],
+        standings: Standings,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+    ) -> None:
         self.passed_on: list[_Drawn] = []
         self.open = True  # whether new letters are drawn
+        self.position = 0  # of the relay that draws
         self._source = iter(letters)
+        self._standings = standings
         self._now = now
         self._clock = clock
-        self._first: deque[_Drawn] = deque()
         self._drawn: dict[int, _Drawn] = {}
+        first = self._draw()
+        self._first: deque[_Drawn] = deque([] if first is None else [first])
 
-    def begin(self) -> bool:
-        """Have what was passed on come first; return whether anything was."""
-        more = bool(self.passed_on)
-        self._first, self.passed_on, self.open = deque(self.passed_on), [], True
-        return more
+    @property
+    def waits(self) -> bool:
+        """Whether there is a letter that no relay has had yet."""
+        return bool(self._first)
+
+    def begin(self, position: int) -> bool:
+        """Have what was passed on come first, to the relay at ``position``; return whether there is anything."""
+        self.position, self.open = position, True
+        self._first.extend(self.passed_on)
+        self.passed_on = []
+        return bool(self._first)
 
     def __iter__(self) -> Iterator[Envelope]:
         while True:
-            drawn = self._first.popleft() if self._first else self._draw()
+            drawn = self._first.popleft() if self._first else None
+            if drawn is None and self.open and not self._standings.held_back(self.position):
+                drawn = self._draw()
             if drawn is None:
                 return
+            drawn.turn = self._standings.take(self.position)
             self._drawn[id(drawn.envelope)] = drawn
             yield drawn.envelope
 
@@ -82,7 +104,7 @@ class _Feed:
         return self._drawn.pop(id(envelope))
 
     def _draw(self) -> _Drawn | None:
-        letter = next(self._source, None) if self.open else None
+        letter = next(self._source, None)
         if letter is None:
             return None
         envelope = Envelope(
@@ -120,46 +142,83 @@ class Relays:
     def deliver(self, letters: Iterable[Letter]) -> Iterator[tuple[Letter, Attempt]]:
         """Try to hand each of ``letters`` over once, and yield what came of it as soon as it is known.
 
-        They are drawn as there is room for them on the way. Never raises for what a server or a network does.
+        They are drawn as there is room for them on the way; none while all relays are held back (``ready_in``).
+        Never raises for what a server or a network does.
         """
-        feed = _Feed(letters, self._now, self._clock)
+        if self._standings.ready_in():
+            return
+        feed = _Feed(letters, self._standings, self._now, self._clock)
+        if not feed.waits:
+            return  # a relay is on trial only with a letter at hand
         order = self._standings.order()
         for position, following in zip(order, [*order[1:], None], strict=True):
-            yield from self._by(position, feed, following)
-            if not feed.begin():
+            if not feed.begin(position):
                 return
+            yield from self._by(position, feed, following)
 
     def _by(self, position: int, feed: _Feed, following: int | None) -> Iterator[tuple[Letter, Attempt]]:
         relay, client = self._relays[position], self._clients[position]
         for other in self._clients:
             if other is not client:
                 other.close()  # a lane has one hardware socket
-        refused = False
+        refused, anew = False, False
         for delivery in client.deliver(feed):
             drawn = feed.of(delivery.envelope)
             drawn.transcript.extend(delivery.transcript)
+            recipients = _recipients(delivery)
+            if not refused:
+                self._learn(position, delivery, recipients, drawn.turn)
             if delivery.relay_refused:
-                if not refused:
-                    self._note_refusal(position, delivery)
                 refused = True
+                # A relay that is busy may take the next letter; one that is away takes none of those that are due.
+                feed.open = following is None and not self._standings.held_back(position)
                 if following is not None:
-                    feed.open = False
                     drawn.transcript.append(f"= the next relay is tried: {self._relays[following].name}")
                     feed.passed_on.append(drawn)
                     continue
-            elif self._standings.worked(position):
-                _log.info("event=relay_recovered relay=%s", relay.name)
-            yield drawn.letter, self._attempt(relay, drawn, delivery)
+            elif any(map(wants_new_connection, recipients)):
+                anew, feed.open = True, False
+            yield drawn.letter, self._attempt(relay, drawn, delivery, recipients)
+        if anew:
+            client.close()
 
-    def _note_refusal(self, position: int, delivery: Delivery) -> None:
-        name, problem = self._relays[position].name, _words(delivery)
-        if self._standings.failed(position, problem):
-            _log.warning("event=relay_refused relay=%s phase=%s problem=%r", name, delivery.phase, problem)
+    def _learn(self, position: int, delivery: Delivery, recipients: Sequence[RecipientOutcome], turn: int) -> None:
+        """Tell the standings what the fate of one letter says about the relay."""
+        standings, problem = self._standings, _words(delivery)
+        put_off = [one for one in recipients if one.state == "deferred"]
+        accepted = any(one.state == "accepted" for one in recipients)
+        causes = {cause(one) for one in put_off}
+        news = False
+        if not delivery.relay_refused:
+            news = standings.worked(position, taken=turn if accepted else None)
+        slowed = False
+        if accepted:
+            put_off = []
+        elif "limited" in causes:
+            slowed = standings.limited(position, problem, taken=turn)
+        elif "busy" in causes:
+            slowed = standings.busy(position, problem, taken=turn)
+        elif delivery.relay_refused:
+            if standings.failed(position, problem, probe="unreachable" in causes):
+                self._warn("relay_refused", position, delivery, problem)
+        elif put_off and put_off[0].code is not None:
+            reply = (put_off[0].phase, put_off[0].code, put_off[0].enhanced)
+            slowed = standings.put_off(position, problem, reply=reply, taken=turn)
+        if slowed:
+            self._warn("relay_slowed", position, delivery, problem)
+        elif news:
+            _log.info("event=relay_recovered relay=%s", self._relays[position].name)
 
-    def _attempt(self, relay: Relay, drawn: _Drawn, delivery: Delivery) -> Attempt:
+    def _warn(self, event: str, position: int, delivery: Delivery, problem: str) -> None:
+        name = self._relays[position].name
+        _log.warning("event=%s relay=%s phase=%s problem=%r", event, name, delivery.phase, problem)
+
+    def _attempt(
+        self, relay: Relay, drawn: _Drawn, delivery: Delivery, recipients: tuple[RecipientOutcome, ...]
+    ) -> Attempt:
         return Attempt(
             relay=relay.name,
-            recipients=_recipients(delivery),
+            recipients=recipients,
             phase=delivery.phase,
             fault=None if delivery.fault is None else delivery.fault.text,
             greeting=delivery.greeting,
@@ -186,8 +245,34 @@ class Relays:
             yield relay.name, problem, how
 
     def tend(self) -> float | None:
-        """Close what was kept long enough; return in how many seconds to look again, None: there is nothing."""
-        return min((left_s for one in self._clients if (left_s := one.tend()) is not None), default=None)
+        """Close what was kept long enough, and probe a relay that is away, where that is due and this lane's turn.
+
+        Returns in how many seconds to look again, None: there is nothing. A probe takes as long as a connection.
+        """
+        position = self._standings.take_probe()
+        if position is not None:
+            self._probe(position)
+        waits_s = [*(one.tend() for one in self._clients), self._standings.probe_in()]
+        return min((left_s for left_s in waits_s if left_s is not None), default=None)
+
+    def knows_more(self) -> bool:
+        """Tell whether ``deliver`` will yield what came of another letter without a wait."""
+        return any(one.knows_more for one in self._clients)
+
+    def ready_in(self) -> float:
+        """Return in how many seconds there is a relay that letters may be offered to, 0 for now."""
+        return self._standings.ready_in()
+
+    def _probe(self, position: int) -> None:
+        """Find out whether a relay can be reached again; the connection is kept for the letters that wait."""
+        for other in self._clients:
+            other.close()
+        greeted = self._clients[position].greet()
+        if greeted.phase is None:
+            self._standings.worked(position)
+            _log.info("event=relay_recovered relay=%s", self._relays[position].name)
+        else:
+            self._standings.failed(position, _words(greeted))
 
     def close(self) -> None:
         """Close the connection that was kept; never raises."""
@@ -199,7 +284,7 @@ class Relays:
         return lambda: connect(relay.host, relay.port, relay.connect_timeout_s)
 
 
-def _words(delivery: Delivery) -> str:
+def _words(delivery: Delivery | Greeted) -> str:
     if delivery.reply is not None:
         return f"{delivery.reply.code} {delivery.reply.text}"
     return delivery.fault.text if delivery.fault is not None else "refused"

@@ -73,6 +73,8 @@ class Client:
         self._lockstep = False  # the relay has shown that it takes one command at a time only
         self._batch = Batch((), clock)
         self._preamble = Transcript()
+        self.knows_more = False
+        """Whether the fate of another letter is known already, so that it is yielded next without a wait."""
 
     # --- Delivering -----------------------------------------------------------------------------------------
 
@@ -106,8 +108,11 @@ class Client:
         session, batch = connection.session, self._batch
         event: Event | None = None
         while True:
+            following: Event | None = None
             if isinstance(event, Settled):
-                if (delivery := self._settled(event)) is not None:
+                delivery, following = self._settled(event), session.next_event()
+                self.knows_more = isinstance(following, Settled)
+                if delivery is not None:
                     yield delivery
             elif isinstance(event, Refused):
                 self._drop()
@@ -115,7 +120,8 @@ class Client:
             elif isinstance(event, Fallback):
                 self._fall_back(event)
             # All that is known is told before more is drawn.
-            if (event := session.next_event()) is not None:
+            event = following or session.next_event()
+            if event is not None:
                 continue
             while session.has_room and (letter := batch.take()) is not None:
                 self._begin(session, letter)
@@ -187,12 +193,20 @@ class Client:
         return connection
 
     def _open(self, begun: float) -> Connection | Refused:
-        """Connect and get ready for letters: at the second try at most, since that one has no fallback."""
+        """Connect and get ready for letters: at the second try at most, since that one has no fallback.
+
+        A 421 instead of a greeting is given one more connection: it is often that of the moment before.
+        """
+        turned_away = False
         while True:
             opened = self._speak(begun, self._settings)
-            if not isinstance(opened, Fallback):
+            if isinstance(opened, Fallback):
+                self._fall_back(opened)
+            elif not turned_away and _turns_away(opened):
+                turned_away = True
+                self._record("= turned away: once more, on a new connection")
+            else:
                 return opened
-            self._fall_back(opened)
 
     def _speak(self, begun: float, settings: Settings) -> Connection | Fallback | Refused:
         self._spoken = None
@@ -242,7 +256,7 @@ class Client:
         self._fallback = True
         without = "without AUTH" if self._settings.security == "starttls" else "with HELO and without AUTH"
         self._record(f"= {event.reason}: a new connection, {without}")
-        _log.warning("%s: %s; going on %s", self._settings.host, event.reason, without)
+        _log.warning("event=fallback host=%s reason=%r going_on=%r", self._settings.host, event.reason, without)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -330,6 +344,15 @@ class Client:
         (self._preamble if letter is None else letter.transcript).note(line)
         if self._observe is not None:
             self._observe(line)
+
+
+def _turns_away(opened: Connection | Refused) -> bool:
+    return (
+        isinstance(opened, Refused)
+        and opened.phase == "greeting"
+        and opened.reply is not None
+        and opened.reply.code == 421
+    )
 
 
 def _tls_of(settings: Settings, clock: Callable[[], float]) -> Tls:

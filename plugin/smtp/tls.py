@@ -86,7 +86,8 @@ class Tls:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
         if not self._verify:
-            _log.warning("%s: the certificate IS NOT CHECKED: anyone may pose as this relay", self._server_name)
+            reason = "the certificate IS NOT CHECKED: anyone may pose as this relay"
+            _log.warning("event=tls_not_verified host=%s reason=%r", self._server_name, reason)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         elif self._ca_file is None:

@@ -139,7 +139,7 @@ class Chip:
             if self._clock() >= deadline:
                 raise ChipNotFound(f"no {self._title} answers within {timeout_s:g} s: {fault}")
             self._sleep(RESET_PAUSE_S)
-        log.info("%s found", self._title)
+        log.info("event=chip_found model=%r", self._title)
 
     @property
     def model(self) -> str | None:
@@ -248,7 +248,7 @@ class Chip:
                     f"instead of {timing.hex(' ')}; lower chip.speed_hz, check power and /RESET"
                 )
             self._sizes = sizes
-        log.info("%s is %s, lanes: %d", self._title, addressing.address, lanes)
+        log.info("event=chip_configured model=%r address=%s lanes=%d", self._title, addressing.address, lanes)
 
     def holds(self, addressing: Addressing, *, whole: bool = True) -> bool:
         """Return True if the chip still has ``addressing`` and its memory split: it has not reset itself.
@@ -342,7 +342,7 @@ class Chip:
         try:
             release()
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything
-            log.warning("the bus could not be released: %s: %s", type(error).__name__, error)
+            log.warning("event=bus_not_released problem=%r", f"{type(error).__name__}: {error}")
 
     def _release(self, socket: TcpSocket | UdpSocket) -> None:
         with self._lock:
@@ -351,7 +351,7 @@ class Chip:
         try:
             self._waiter.forget(socket.number)  # before the number is free: its next owner may wait at once
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything, and close must not
-            log.warning("socket %d: IMR could not be written: %s", socket.number, error)
+            log.warning("event=imr_not_written socket=%d problem=%r", socket.number, str(error))
         with self._lock:
             if self._sockets.get(socket.number) is socket:
                 del self._sockets[socket.number]

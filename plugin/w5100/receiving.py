@@ -16,7 +16,7 @@ from plugin.w5100.errors import ConnectionLost, SocketTimeout
 from plugin.w5100.hardware_socket import HardwareSocket, advance
 from plugin.w5100.registers import SocketInterrupt, Status
 from plugin.w5100.verdict import ended, loss
-from plugin.w5100.waiting import INTERRUPT_LONGEST_S, Pace
+from plugin.w5100.waiting import INTERRUPT_LONGEST_S, INTERRUPT_NOT_HEARD, Pace
 
 log = logging.getLogger("hardwire.w5100")
 
@@ -128,7 +128,7 @@ class Receiver:
         count = min(waiting, INBOX_BYTES - len(self._inbox))
         if count:
             if self._unsignalled is not None and self._hw.waiter.heard(silent=self._unsignalled):
-                log.warning("/INT stays high although data came: is the line connected? Polling from now on")
+                log.warning("event=interrupt_not_heard problem=%r", INTERRUPT_NOT_HEARD)
             self._unsignalled = None
         self._take(count, release=release)
         self._left = waiting - count

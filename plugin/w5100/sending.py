@@ -6,6 +6,8 @@ cannot block each other.
 
 from __future__ import annotations
 
+from typing import Final
+
 from plugin.w5100 import registers as reg
 from plugin.w5100.bus import Access, write
 from plugin.w5100.errors import ChipTimeout, ConnectionLost, SocketTimeout, W5100Error
@@ -14,6 +16,10 @@ from plugin.w5100.receiving import Receiver
 from plugin.w5100.registers import SocketInterrupt, Status
 from plugin.w5100.verdict import loss, portion
 from plugin.w5100.waiting import Pace
+
+SEND_OK_S: Final = 60.0
+"""A SEND without SEND_OK or TIMEOUT for so long is a fault of the chip: with RTR and RCR as they are after a reset
+it gives up after 32 s, and a peer whose window stays closed has had its time."""
 
 
 class Sender:
@@ -27,6 +33,7 @@ class Sender:
         self._tx_wr = tx_wr  # end of what SEND was given
         self._free = hw.tx.size_bytes  # so many octets of the ring behind tx_wr are free at least
         self._running = 0  # octets of the SEND that has no SEND_OK yet
+        self._sent_at = 0.0
         self._torn = False  # a send_all broke off: what follows would not join up
 
     def send_all(self, data: bytes, *, timeout_s: float) -> None:
@@ -88,6 +95,7 @@ class Sender:
         hw = self._hw
         self._tx_wr = advance(self._tx_wr, count)
         self._running = count
+        self._sent_at = hw.waiter.now()
         self._free -= count
         point = write(hw.at(reg.Sn_TX_WR), self._tx_wr.to_bytes(2, "big"))
         high = hw.send(*accesses, point, room=room)
@@ -97,6 +105,8 @@ class Sender:
     def _wait(self, deadline: float, timeout_s: float, pace: Pace) -> None:
         """Wait for SEND_OK, or for room: an acknowledgement frees it without raising an interrupt."""
         hw = self._hw
+        if self._running and self._sent_at + SEND_OK_S < deadline:
+            deadline, timeout_s = self._sent_at + SEND_OK_S, SEND_OK_S
         remaining = deadline - hw.waiter.now()
         if remaining <= 0:
             raise self._late(timeout_s)

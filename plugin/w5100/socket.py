@@ -115,7 +115,7 @@ class TcpSocket:
             if hw.open_as(TCP_MODE, self._next_port(), Status.INIT):
                 return
             if attempt == 1:
-                log.warning("socket %d: Sn_SR is %s after OPEN; closing and opening again", hw.number, self.status)
+                log.warning("event=socket_not_open socket=%d status=%s", hw.number, self.status)
                 hw.shut()
         raise ChipTimeout(
             f"{self._peer}: socket {hw.number} does not open, Sn_SR is {self.status} instead of INIT"
@@ -202,7 +202,7 @@ class TcpSocket:
             if self._sides is not None and not self._hw.retired:
                 self._disconnect(self._sides[1], self._hw.waiter.now() + timeout_s)
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything, and close must go on
-            log.warning("socket %d: %s: no orderly end: %s", self.number, self._peer, error)
+            log.warning("event=no_orderly_end socket=%d peer=%s problem=%r", self.number, self._peer, str(error))
         finally:
             self._shut()
             self._release(self)
@@ -218,9 +218,7 @@ class TcpSocket:
                 break
             remaining = deadline - hw.waiter.now()
             if remaining <= 0:
-                log.info(
-                    "socket %d: %s did not acknowledge all in time; closing without FIN", hw.number, self._peer
-                )
+                log.info("event=closed_without_fin socket=%d peer=%s", hw.number, self._peer)
                 return
             hw.waiter.pause(remaining, pace)
         hw.command(Command.DISCON)
@@ -228,7 +226,7 @@ class TcpSocket:
         while hw.status != Status.CLOSED:
             remaining = deadline - hw.waiter.now()
             if remaining <= 0:
-                log.info("socket %d: %s did not end in time (Sn_SR %s)", hw.number, self._peer, self.status)
+                log.info("event=peer_did_not_end socket=%d peer=%s status=%s", hw.number, self._peer, self.status)
                 return
             hw.wait(remaining, pace)
             hw.look()
@@ -244,4 +242,4 @@ class TcpSocket:
         try:
             self._hw.shut()
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything
-            log.warning("socket %d: CLOSE failed: %s", self.number, error)
+            log.warning("event=close_failed socket=%d problem=%r", self.number, str(error))

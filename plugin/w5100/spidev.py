@@ -205,13 +205,12 @@ class SpidevBus:
                 raise
             if settled.speed_hz != self._wanted_hz:
                 log.warning(
-                    "event=spi_clock_lowered device=%s from_hz=%d to_hz=%d: shorten the wires or give the chip a "
-                    "bus of its own, or write chip.speed_hz: %d. At the faster clock: %s",
+                    "event=spi_clock_lowered device=%s from_hz=%d to_hz=%d problem=%r remedy=%r",
                     self._path,
                     self._wanted_hz,
                     settled.speed_hz,
-                    settled.speed_hz,
-                    settled.fault,
+                    f"at the faster clock: {settled.fault}",
+                    "shorten the wires or give the chip a bus of its own, or write the lower chip.speed_hz",
                 )
             return settled.speed_hz
 

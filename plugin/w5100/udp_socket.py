@@ -23,7 +23,7 @@ from plugin.w5100.errors import ChipLost, ChipTimeout, PeerTimeout, SocketTimeou
 from plugin.w5100.hardware_socket import HardwareSocket, advance
 from plugin.w5100.registers import SocketInterrupt, SocketMode, Status
 from plugin.w5100.verdict import silence
-from plugin.w5100.waiting import Pace
+from plugin.w5100.waiting import INTERRUPT_NOT_HEARD, Pace
 
 log = logging.getLogger("hardwire.w5100")
 
@@ -122,7 +122,7 @@ class UdpSocket:
                 raise PeerTimeout(f"{target}:{port}: {silence(Status.ARP)}; the chip gave up (Sn_IR.TIMEOUT)")
             if self._hw.waiter.now() >= deadline:
                 raise SocketTimeout(f"{target}:{port}: a datagram could not be sent within {timeout_s:g} s")
-            log.warning("socket %d: SEND to %s:%d does not end; opened anew", self.number, target, port)
+            log.warning("event=send_does_not_end socket=%d target=%s:%d", self.number, target, port)
         raise ChipTimeout(
             f"{target}:{port}: {SEND_TRIES} times SEND ended neither with SEND_OK nor TIMEOUT; reset the chip"
         )
@@ -187,7 +187,7 @@ class UdpSocket:
         while not self._inbox:
             if self._collect():
                 if silent is not None and hw.waiter.heard(silent=silent):
-                    log.warning("/INT stays high although data came: is the line connected? Polling from now on")
+                    log.warning("event=interrupt_not_heard problem=%r", INTERRUPT_NOT_HEARD)
                 break
             self._check_status()
             remaining = deadline - hw.waiter.now()
@@ -224,7 +224,7 @@ class UdpSocket:
         if self._short_since is None:
             self._short_since = now
         elif now - self._short_since > WHOLE_TIMEOUT_S:
-            log.warning("UDP port %d: what the ring holds is no datagram; opened anew", self._port)
+            log.warning("event=no_datagram_in_ring port=%d", self._port)
             self.open()
 
     # --- Open anew, close -------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class UdpSocket:
             while self._collect():
                 pass
         except ChipTimeout as error:
-            log.warning("UDP port %d: what had been received is lost: %s", self._port, error)
+            log.warning("event=received_is_lost port=%d problem=%r", self._port, str(error))
         self._hw.shut()
         self.open()
 
@@ -255,6 +255,6 @@ class UdpSocket:
             if not self._hw.retired:
                 self._hw.shut()
         except Exception as error:  # noqa: BLE001 - a foreign bus may raise anything, and close must go on
-            log.warning("socket %d: CLOSE failed: %s", self.number, error)
+            log.warning("event=close_failed socket=%d problem=%r", self.number, str(error))
         finally:
             self._release(self)

@@ -26,6 +26,7 @@ POLL_GROWTH: Final = 1.5
 # at from time to time all the same.
 INTERRUPT_LONGEST_S: Final = 0.5
 MISSED_LIMIT: Final = 3
+INTERRUPT_NOT_HEARD: Final = "/INT stays high although data came: is the line connected? Polling from now on"
 
 SOCKET_BITS: Final = 0x0F
 

@@ -137,6 +137,7 @@ class House:
         queue: int = 1000,
         routing: Any = None,
         schedule: Schedule | None = None,
+        **limits: Any,
     ) -> None:
         self.path = path
         self.clock = clock or Clock()
@@ -155,6 +156,7 @@ class House:
             forbidden_responses=("alerts", "homeassistant"),
             clock=self.clock,
             new_id=lambda: f"new-{path.parent.name}-{next(self._ids)}",
+            **limits,
         )
 
     def message(self, payload: Any = "Water!", name: str = "water_leak", **fields: Any) -> Message:

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from plugin.alert import Phase, RecipientState
-from plugin.delivery import Schedule, classify
+from plugin.alert import Phase, RecipientOutcome, RecipientState
+from plugin.delivery import JITTER, Schedule, classify
 from plugin.smtp.errors import Fault
 from plugin.smtp.reply import Reply
 
@@ -69,3 +69,47 @@ def test_many_attempts_overflow_nothing() -> None:
     assert SCHEDULE.next_attempt(10**9, received_at=0, now=1) == 61
     steady = Schedule(first_s=5, factor=1, longest_s=60, max_age_s=1000)
     assert steady.next_attempt(1000, received_at=0, now=1) == 6
+
+
+def put_off(text: str, *, code: int = 450, state: RecipientState = "deferred") -> RecipientOutcome:
+    return RecipientOutcome(address="a@b.test", state=state, phase="rcpt", code=code, enhanced=None, text=text)
+
+
+@pytest.mark.parametrize(("chance", "wait_s"), [(0.0, 8.0), (0.5, 10.0), (1.0, 12.0)])
+def test_chance_moves_a_wait_by_a_fifth(chance: float, wait_s: float) -> None:
+    schedule = Schedule(first_s=10, factor=2, longest_s=900, max_age_s=86400, jitter=JITTER, draw=lambda: chance)
+    assert schedule.next_attempt(1, received_at=0, now=100) == pytest.approx(100 + wait_s)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_chance_leads_neither_beyond_the_longest_wait_nor_beyond_the_end(chance: float) -> None:
+    schedule = Schedule(first_s=10, factor=2, longest_s=60, max_age_s=1000, jitter=JITTER, draw=lambda: chance)
+    wait = schedule.next_attempt(9, received_at=0, now=100)
+    assert wait is not None
+    assert wait <= 160
+    assert schedule.next_attempt(9, received_at=0, now=999) == 1000
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_a_greylist_is_asked_soon_after_each_usual_time_and_never_early(chance: float) -> None:
+    greylisted = (put_off("greylisted"), put_off("mailbox is full", code=452))
+    schedule = Schedule(first_s=10, factor=2, longest_s=900, max_age_s=86400, jitter=JITTER, draw=lambda: chance)
+    now, attempts = 0.0, []
+    for number in range(1, 13):
+        at = schedule.next_attempt(number, recipients=greylisted, received_at=0, now=now)
+        assert at is not None
+        attempts.append(at)
+        now = at
+    for usual_s in (60, 300, 900, 1800):  # the first attempt behind a usual time is soon enough
+        assert min(at for at in attempts if at >= usual_s) <= usual_s * 1.5
+    usual = Schedule(first_s=10, factor=2, longest_s=900, max_age_s=86400)
+    assert usual.next_attempt(8, recipients=greylisted, received_at=0, now=0) == 180
+    assert usual.next_attempt(8, recipients=(put_off("no room"),), received_at=0, now=0) == 900
+
+
+def test_who_did_not_fit_into_a_transaction_follows_at_once() -> None:
+    crowded = put_off("4.5.3 too many recipients", code=452)
+    accepted = put_off("ok", code=250, state="accepted")
+    schedule = Schedule(first_s=10, factor=2, longest_s=900, max_age_s=86400)
+    assert schedule.next_attempt(3, recipients=(accepted, crowded), received_at=0, now=0) == 1
+    assert schedule.next_attempt(3, recipients=(crowded,), received_at=0, now=0) == 40

@@ -89,6 +89,11 @@ def test_it_may_use_spi_and_gpio_and_no_other_device() -> None:
     assert "\n#SupplementaryGroups=spi gpio\n" in UNIT.read_text()
 
 
+def test_it_is_watched_and_can_be_reloaded() -> None:
+    assert (SERVICE["Type"], SERVICE["WatchdogSec"]) == ("notify", "3min")
+    assert SERVICE["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
 def test_it_has_time_to_finish_what_is_on_the_wire() -> None:
     assert SERVICE["KillSignal"] == "SIGTERM"
     assert int(SERVICE["TimeoutStopSec"]) >= 60

@@ -65,9 +65,10 @@ def test_the_topics_are_those_that_the_code_speaks_of() -> None:
         for name in ("service/service.py", "mqtt/settings.py", "bridge/arrival.py", "payload.py")
     )
     assert told == {f"alerts/{one}/<name>" for one in ("email", *get_args(EventType))} | {
-        f"alerts/bridge/{one}" for one in ("outcome", "state", "info", "health")
+        f"alerts/bridge/{one}"
+        for one in ("outcome", "state", "info", "health", "request/<verb>", "response/<verb>")
     }
-    for piece in ("/bridge/state", "/bridge/outcome", "bridge/{what}", '"health"', '"info"', "/email"):
+    for piece in ("/bridge/state", "/bridge/outcome", "bridge/{what}", '"health"', '"info"', "/email", "/request"):
         assert piece in sources, piece
 
 

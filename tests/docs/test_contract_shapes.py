@@ -17,6 +17,8 @@ from plugin.cli import main
 from plugin.config import load
 from plugin.mqtt import Settings
 from plugin.service import Service
+from plugin.service.desk import response
+from plugin.service.requests import KEYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "contract.md").read_text()
@@ -57,6 +59,17 @@ def test_health_is_as_it_is_shown(service: Service) -> None:
     assert shape(json.loads(shown)) == shape(service.health())
 
 
+def test_the_answer_to_a_request_is_as_it_is_shown() -> None:
+    (shown,) = re.findall(r"comes on `[^`]*`:\n`({.*?})`", section("Requests"))
+    assert shape(json.loads(shown)) == shape(response(None, {}, None))
+
+
+def test_every_verb_and_key_of_requests_is_told_and_no_other() -> None:
+    rows = [line.split("|") for line in section("Requests").splitlines() if line.startswith("| `")]
+    told = {row[1].strip(" `"): set(re.findall(r"`(\w+)`:", row[2])) for row in rows}
+    assert told == {verb: set(keys) for verb, keys in KEYS.items()}
+
+
 def test_info_is_as_it_is_told(service: Service) -> None:
     row = next(line for line in section("Topics").splitlines() if line.startswith("| `alerts/bridge/info`"))
     assert set(re.findall(r"`(\w+)`", row.split("|")[4])) == set(service.info())
@@ -92,6 +105,7 @@ def test_every_topic_that_the_code_makes_is_told_and_no_other() -> None:
     made |= {topic for kind in get_args(EventType) for topic in outcome_topics("alerts", kind, "<name>")}
     told_by_service = re.findall(r'self\._tell\("(\w+)"', (ROOT / "plugin" / "service/service.py").read_text())
     made |= {f"alerts/bridge/{what}" for what in told_by_service}
+    made |= {str(settings.requests).replace("+", "<verb>"), "alerts/bridge/response/<verb>"}
     rows = [line.split("|")[1].strip(" `") for line in section("Topics").splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(made)
     assert outcome_topics("alerts", "failure", "")[0] == "alerts/failure"
@@ -118,7 +132,8 @@ def test_every_option_and_every_choice_is_told_and_no_other(name: str) -> None:
 def test_every_command_that_prints_json_says_what() -> None:
     have = {name for name, one in COMMANDS.items() if any("--json" in option.opts for option in one.params)}
     table = section("Commands").split("| command | JSON |")[1].split("\n\n")[0]
-    assert set(re.findall(r"^\| `([\w ]+)` \|", table, re.MULTILINE)) == have
+    cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`([\w -]+)`", cell)} == have
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:

@@ -59,6 +59,7 @@ class Automation:
         self.base = base
         self.outcomes: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self.retained: dict[str, str] = {}
+        self.answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self.responses: queue.Queue[tuple[str, bytes | None, dict[str, Any]]] = queue.Queue()
         ready = threading.Event()
         client_id = f"automation-{base}" if persistent else ""
@@ -81,7 +82,9 @@ class Automation:
             self.responses.put((topic, correlation, json.loads(message.payload)))
         elif topic in ("bridge/state", "bridge/info", "bridge/health"):
             self.retained[topic] = message.payload.decode()
-        else:
+        elif topic.startswith("bridge/response/"):
+            self.answers.put((topic.removeprefix("bridge/response/"), json.loads(message.payload)))
+        elif not topic.startswith("bridge/request/"):
             self.outcomes.put((topic, json.loads(message.payload)))
 
     def publish(self, name: str, payload: bytes | dict[str, Any], correlation: bytes | None = None) -> None:
@@ -94,6 +97,23 @@ class Automation:
         self._client.publish(f"{self.base}/email/{name}", content, qos=1, properties=properties).wait_for_publish(
             WAIT_S
         )
+
+    def ask(self, verb: str, content: bytes | dict[str, Any] = b"") -> dict[str, Any]:
+        """Request something of the bridge, and return the answer."""
+        self.request(verb, content)
+        answered, answer = self.answers.get(timeout=WAIT_S)
+        assert answered == verb
+        return answer
+
+    def request(self, verb: str, content: bytes | dict[str, Any] = b"") -> None:
+        """Request something of the bridge; return when the broker has it."""
+        payload = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self._client.publish(f"{self.base}/bridge/request/{verb}", payload, qos=1).wait_for_publish(WAIT_S)
+
+    def health(self) -> dict[str, Any]:
+        """Return what the bridge last told of how it is."""
+        told: dict[str, Any] = json.loads(self.retained.get("bridge/health", "{}"))
+        return told
 
     def wait_connected(self) -> None:
         """Wait until the broker is there again."""

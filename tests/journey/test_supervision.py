@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,10 +18,12 @@ from plugin.config import load
 from plugin.demo.mailserver import MailServer
 from plugin.service import Service, ThreadDied
 from plugin.service.crew import Room
+from plugin.service.supervisor import Supervisor
 from tests.brokers import AnyBroker
 from tests.journey.house import (
     WAIT_S,
     Automation,
+    Process,
     assert_all_arrived,
     configured,
     finals,
@@ -125,7 +130,7 @@ def test_what_could_not_be_stored_is_stored_at_the_end(
     with running(config) as service:
         settle = service._outbox.settle
 
-        def no_room(settlement: Settlement) -> bool:
+        def no_room(settlement: Settlement) -> list[bool]:
             if not service._stopping.is_set():
                 refused.set()
                 raise OutboxFull("no room", "make some")
@@ -151,3 +156,63 @@ def test_supervision_tells_which_thread_died(
             service.supervise()
     finally:
         service.stop()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket of a supervisor, named in the environment as systemd does it."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        listener.settimeout(WAIT_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        yield listener
+
+
+def told_until(listener: socket.socket, last: str) -> list[str]:
+    """Return the states that were told up to and with ``last``."""
+    told: list[str] = []
+    while not told or told[-1] != last:
+        told.append(listener.recv(4096).decode().partition("\n")[0])
+    return [one for one in told if not one.startswith("STATUS=")]
+
+
+def test_systemd_learns_of_start_life_reload_and_end(
+    any_broker: AnyBroker, mail: MailServer, tmp_path: Path, systemd: socket.socket
+) -> None:
+    with Process(configured(tmp_path, any_broker, mail.port)) as process:
+        assert told_until(systemd, "READY=1") == ["READY=1"]
+        assert set(told_until(systemd, "WATCHDOG=1")) == {"WATCHDOG=1"}
+        os.kill(process.pid, signal.SIGHUP)
+        assert told_until(systemd, "READY=1")[-2:] == ["RELOADING=1", "READY=1"]
+        process.signal_end()
+        assert set(told_until(systemd, "STOPPING=1")) <= {"WATCHDOG=1", "STOPPING=1"}
+        assert process.wait() == 0
+
+
+def test_the_watchdog_is_fed_only_while_all_threads_are_at_work(
+    any_broker: AnyBroker,
+    mail: MailServer,
+    tmp_path: Path,
+    systemd: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = Service(load(configured(tmp_path, any_broker, mail.port)), supervisor=Supervisor())
+    service._look_after_progress()
+    assert systemd.recv(100) == b"WATCHDOG=1"
+    monkeypatch.setattr(service._supervisor, "_petted_at", None)
+    service._progress.beat("intake")
+    heard = service._progress._clock
+    monkeypatch.setattr(service._progress, "_clock", lambda: heard() + 301.0)
+    service._look_after_progress()
+    service._look_after_progress()
+    assert caplog.text.count("event=thread_hangs thread=intake silent_s=301") == 1
+    systemd.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        systemd.recv(100)
+    service._progress.beat("intake")
+    service._look_after_progress()
+    assert systemd.recv(100) == b"WATCHDOG=1"
+    service.stop()

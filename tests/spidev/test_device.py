@@ -142,8 +142,9 @@ def test_a_bad_wire_is_used_at_a_slower_clock_and_it_is_said(
     told = rig.run("reset", FAST_HZ)
     assert (told["speed_hz"], told["error"]) == (settled_hz, None)
     (said,) = told["said"]
-    assert f"from_hz={FAST_HZ} to_hz={settled_hz}: shorten the wires" in said
-    assert "At the faster clock: " in said
+    assert f"from_hz={FAST_HZ} to_hz={settled_hz} problem=" in said
+    assert "shorten the wires" in said
+    assert "at the faster clock: " in said
     assert rig.chip.calls[-1].clocks_hz == {settled_hz}
 
 

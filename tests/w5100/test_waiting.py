@@ -9,6 +9,7 @@ from plugin.w5100 import registers as reg
 from plugin.w5100.registers import Command, SocketInterrupt
 from plugin.w5100.waiting import (
     INTERRUPT_LONGEST_S,
+    INTERRUPT_NOT_HEARD,
     POLL_LONGEST_S,
     POLL_SHORTEST_S,
     Pace,
@@ -80,7 +81,7 @@ def test_an_int_line_that_is_not_connected_is_given_up_with_a_warning(caplog: py
         assert socket.receive(10, timeout_s=5) == b"%d" % n
     assert bus.clock.now < 1000 + 3 * INTERRUPT_LONGEST_S + 1
     assert [record.message for record in caplog.records if "/INT" in record.message] == [
-        "/INT stays high although data came: is the line connected? Polling from now on"
+        f"event=interrupt_not_heard problem={INTERRUPT_NOT_HEARD!r}"
     ]
 
 

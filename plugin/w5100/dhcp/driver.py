@@ -53,11 +53,13 @@ def obtain(
                 continue
             configure(lease.addressing(client.mac))
             if not _conflict(chip, socket, clock):
-                log.info("DHCP server %s gave %s for %g s", lease.server, lease.address, lease.expires_s)
+                log.info(
+                    "event=lease server=%s address=%s expires_s=%g", lease.server, lease.address, lease.expires_s
+                )
                 return lease
             configure(unaddressed(client.mac))
             if (declined := client.decline(clock())) is not None:
-                log.warning("%s; declined", client.problem)
+                log.warning("event=lease_declined problem=%r", client.problem)
                 _send(socket, declined, SEND_S)
     raise NoLease(
         f"no DHCP server gave an address within {timeout_s:g} s: {client.problem or 'none answered'}; "
@@ -96,7 +98,7 @@ def renew(
         configure(unaddressed(client.mac))
         raise LeaseLost(f"the chip has no address any more: {client.problem}")
     if client.state is not State.BOUND:
-        log.warning("DHCP: the lease of %s was not renewed: no answer", lease.address)
+        log.warning("event=lease_not_renewed address=%s problem='no answer'", lease.address)
     elif lease.addressing(client.mac) != before.addressing(client.mac):
         configure(lease.addressing(client.mac))
     return lease
@@ -107,7 +109,7 @@ def _send(socket: UdpSocket, send: Send, timeout_s: float) -> None:
     try:
         socket.send_to(send.data, send.address, SERVER_PORT, timeout_s=timeout_s)
     except (PeerTimeout, SocketTimeout, ChipTimeout) as error:
-        log.info("DHCP: not sent: %s", error)
+        log.info("event=dhcp_not_sent problem=%r", str(error))
 
 
 def _hear(socket: UdpSocket, client: DhcpClient, clock: Callable[[], float], deadline: float) -> None:

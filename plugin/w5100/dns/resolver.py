@@ -104,7 +104,8 @@ class Resolver:
                 stale = self._cache.stale(key, self._clock())
             if stale is None:
                 raise
-            log.warning("%s; going on with what was known before: %s", error, stale.addresses[0])
+            what = f"{error}; going on with what was known before: {stale.addresses[0]}"
+            log.warning("event=dns_problem problem=%r", what)
             return stale
         with self._lock:
             self._cache.keep(key, answer, self._clock())

@@ -106,7 +106,7 @@ class Network:
             try:
                 kernel = self._new(socket.SOCK_STREAM)
             except OSError as trouble:
-                log.warning("no kernel socket: %s", trouble)
+                log.warning("event=no_kernel_socket problem=%r", str(trouble))
                 return None, trouble.errno or errno.EMFILE
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._prepare(kernel)
@@ -135,7 +135,7 @@ class Network:
         try:
             kernel = self._new(socket.SOCK_STREAM)
         except OSError as trouble:
-            log.warning("no kernel socket: %s", trouble)
+            log.warning("event=no_kernel_socket problem=%r", str(trouble))
             return None
         try:
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -143,7 +143,7 @@ class Network:
             kernel.bind((ANY, port))
             kernel.listen(LISTEN_QUEUE)
         except OSError as trouble:
-            log.warning("LISTEN on port %d hears nothing: %s", port, trouble)
+            log.warning("event=listen_hears_nothing port=%d problem=%r", port, str(trouble))
             self.drop(kernel)
             return None
         listener = self._listeners[port] = Listener(kernel, port)
@@ -202,14 +202,14 @@ class Network:
         try:
             kernel = self._new(socket.SOCK_DGRAM)
         except OSError as trouble:
-            log.warning("no kernel socket: %s", trouble)
+            log.warning("event=no_kernel_socket problem=%r", str(trouble))
             return None
         kernel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         _report_errors(kernel)
         try:
             kernel.bind((ANY, port))
         except OSError as trouble:
-            log.warning("UDP port %d: %s; another one is used", port, trouble)
+            log.warning("event=another_udp_port port=%d problem=%r", port, str(trouble))
             with contextlib.suppress(OSError):
                 kernel.bind((ANY, 0))
         return kernel
@@ -231,7 +231,7 @@ class Network:
                 continue
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             return kernel, with_header
-        log.warning("IPRAW, protocol %d: %s; nothing is sent or received", protocol, trouble)
+        log.warning("event=no_raw_socket protocol=%d problem=%r", protocol, str(trouble))
         return None, False
 
     # --- all --------------------------------------------------------------------------------------------
