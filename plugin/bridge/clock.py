@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 
 NOBODY_SET_IT: Final = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """A wall clock before this one has not been set since the machine was switched on."""
+LONGEST_PAUSE_S: Final = 366 * 86_400.0
+"""A longer time between two runs is a wall clock that is wrong: to believe it would expire the whole queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +48,16 @@ def resumed(mark: Mark | None, wall: float) -> float:
     mark, and the wall clock     the clock goes on
     ===========================  ==========================================
     none                         from what the wall clock shows
-    both set, not set back       from the mark, later by what lies between
+    both set, not set back,      from the mark, later by what lies between
+    and at most a year between
     else                         from the mark
     ===========================  ==========================================
     """
     if mark is None:
         return wall
-    believed = min(mark.wall, wall) >= NOBODY_SET_IT
-    return mark.steady + (max(0.0, wall - mark.wall) if believed else 0.0)
+    pause_s = wall - mark.wall
+    believed = min(mark.wall, wall) >= NOBODY_SET_IT and 0.0 <= pause_s <= LONGEST_PAUSE_S
+    return mark.steady + (pause_s if believed else 0.0)
 
 
 class SteadyClock:

@@ -23,7 +23,8 @@ TRIAL_S: Final = 60.0
 class _Standing:
     """``rest_s`` is 0 for a relay that is up; ``until`` is when one that is down may be tried, by the clock.
 
-    ``since`` is when it went down, ``probe_at`` when it is to be probed, None: only a letter may find out.
+    ``look_at`` is when a letter may try it where all others are down as well. ``since`` is when it went down,
+    ``probe_at`` when it is to be probed, None: only a letter may find out. ``on_trial``: a lane tries it now.
     ``missed``: it has put letters off for its own sake since it worked last. ``put_off`` is the phase, the code
     and the enhanced code with which it has put off the last ``alike`` letters.
     """
@@ -31,6 +32,8 @@ class _Standing:
     pace: Pace = field(default_factory=Pace)
     rest_s: float = 0.0
     until: float = 0.0
+    look_at: float = 0.0
+    on_trial: bool = False
     since: float = 0.0
     probe_at: float | None = None
     missed: bool = False
@@ -44,8 +47,9 @@ class Standings:
 
     A relay that cannot be reached or refuses us is passed over for a while that grows from FIRST_REST_S to
     LONGEST_REST_S, then one lane tries it, and when it has recovered it is again the one before the others.
-    Nothing is passed over where all are down: what is due is tried, the retry schedule tells what is due, and in
-    between a probe without a letter finds out whether a relay can be reached again.
+    Where all are down, one lane tries them with what is due, and then nobody does for a while (``look_again_s``),
+    or letters that are due one by one would be a connection each. A probe without a letter finds out as well
+    whether a relay can be reached again.
 
     A relay that is busy, or says that we are too fast, is held back: it gets a letter only now and then
     (``plugin.relay.pace``), and those that have no other relay wait without being tried.
@@ -80,7 +84,10 @@ class Standings:
             rested = [n for n in free if now >= self._standings[n].until]
             for one in (self._standings[n] for n in rested):
                 if one.rest_s:
-                    one.until = now + TRIAL_S
+                    one.on_trial, one.until = True, now + TRIAL_S
+            if all(one.rest_s for one in self._standings):
+                for one in (self._standings[n] for n in free):
+                    one.on_trial, one.look_at = True, now + TRIAL_S
             return [*rested, *(n for n in free if n not in rested)]
 
     def ready_in(self) -> float:
@@ -90,7 +97,13 @@ class Standings:
 
     def _ready_in(self, now: float) -> float:
         all_down = all(one.rest_s for one in self._standings)
-        return min(max(one.pace.ready_in(now), 0.0 if all_down else one.until - now) for one in self._standings)
+        return max(
+            0.0,
+            min(
+                max(one.pace.ready_in(now), (one.look_at if all_down else one.until) - now)
+                for one in self._standings
+            ),
+        )
 
     def held_back(self, position: int) -> bool:
         """Tell whether a relay is to get no letter now."""
@@ -118,8 +131,13 @@ class Standings:
             news = one.rest_s == 0
             if news:
                 one.since = now
-            one.rest_s = FIRST_REST_S if news else min(one.rest_s * REST_FACTOR, LONGEST_REST_S)
+            if news:
+                one.rest_s = FIRST_REST_S
+            elif one.on_trial:  # else it is another lane's word of the same failure
+                one.rest_s = min(one.rest_s * REST_FACTOR, LONGEST_REST_S)
+            one.on_trial = False
             one.until = now + one.rest_s
+            one.look_at = now + look_again_s(now - one.since)
             if not probe:
                 one.probe_at = None
             elif one.probe_at is None:
@@ -168,7 +186,7 @@ class Standings:
         with self._lock:
             one = self._standings[position]
             news = one.rest_s > 0
-            one.rest_s, one.until, one.probe_at = 0.0, 0.0, None
+            one.rest_s, one.until, one.look_at, one.probe_at, one.on_trial = 0.0, 0.0, 0.0, None, False
             if taken is not None:
                 one.pace.accepted(self._clock(), taken)
                 one.put_off, one.alike = None, 0

@@ -38,6 +38,7 @@ class Machine:
         (Mark(steady=TODAY, wall=TODAY), TODAY + 3600, TODAY + 3600),  # an hour off
         (Mark(steady=500.0, wall=TODAY), TODAY + 3600, 4100.0),  # of another scale by now, and still an hour
         (Mark(steady=TODAY, wall=TODAY), TODAY - 3600, TODAY),  # set back, or not yet right
+        (Mark(steady=TODAY, wall=TODAY), TODAY + 73 * 365 * 86_400.0, TODAY),  # set to nonsense
         (Mark(steady=TODAY, wall=TODAY), LONG_AGO, TODAY),  # nobody has set it since it was switched on
         (Mark(steady=LONG_AGO, wall=LONG_AGO), TODAY, LONG_AGO),  # set for the first time
         (Mark(steady=LONG_AGO, wall=LONG_AGO), LONG_AGO + 50, LONG_AGO),

@@ -65,11 +65,33 @@ def test_the_rest_grows_to_a_bound_and_is_forgotten(standings: Standings, clock:
     assert standings.order()[0] == 0
 
 
-def test_where_all_are_down_all_are_tried(standings: Standings) -> None:
+def test_where_all_are_down_all_are_tried(standings: Standings, clock: Clock) -> None:
     for position in (2, 0, 1):
         standings.failed(position, "no")
+    clock.pass_s(SOONEST_LOOK_S)
     assert standings.order() == [0, 1, 2]
     assert standings.problem == "a:25: no"
+
+
+def test_where_all_are_down_one_lane_tries_and_then_nobody_for_a_while(standings: Standings, clock: Clock) -> None:
+    for position in range(3):
+        standings.failed(position, "no")
+    assert standings.ready_in() == SOONEST_LOOK_S
+    clock.pass_s(SOONEST_LOOK_S)
+    assert standings.ready_in() == 0
+    standings.order()  # one lane tries them with its letter; letters of the others wait and are not tried
+    assert standings.ready_in() == TRIAL_S
+    for position in range(3):
+        standings.failed(position, "no")
+    assert standings.ready_in() == SOONEST_LOOK_S
+    standings.worked(1)
+    assert standings.ready_in() == 0
+
+
+def test_lanes_that_lose_a_relay_together_have_one_failure(standings: Standings, clock: Clock) -> None:
+    assert [standings.failed(0, "lost"), standings.failed(0, "lost")] == [True, False]
+    clock.pass_s(FIRST_REST_S)
+    assert standings.order()[0] == 0
 
 
 # --- held back ----------------------------------------------------------------------------------------------
