@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ from plugin.route import Directions
 _log = logging.getLogger("hardwire.bridge")
 
 MAX_FAULT_CHARS: Final = 200
+AHEAD: Final = 8  # letters sealed and stored with one fsync
 
 
 class Seal(Protocol):
@@ -40,11 +42,11 @@ Deliver = Callable[[Iterable[Letter]], Iterable[tuple[Letter, Attempt]]]
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """One call of ``carry``: what it has claimed, what has no result yet, what went wrong with the outbox."""
+    """One call of ``carry``: how many it has carried, what has no result yet, what went wrong with the outbox."""
 
     limit: int
     stop: Callable[[], bool]
-    claimed: list[int] = field(default_factory=list)
+    carried: int = 0
     under_way: dict[int, tuple[Claim, Letter]] = field(default_factory=dict)
     trouble: OutboxError | None = None
 
@@ -76,14 +78,16 @@ class Carrier:
         self._history = History(outbox, now=clock())
         self._lock = threading.Lock()  # guards what follows
         self._unstored: list[Settlement] = []
+        self._ahead: deque[tuple[Claim, Letter]] = deque()  # sealed, marked as on the wire, drawn by nobody yet
 
     def carry(self, deliver: Deliver, *, limit: int = 1, stop: Callable[[], bool] = lambda: False) -> int:
         """Carry up to ``limit`` letters that are due, the longest due first; return how many there were.
 
-        ``deliver`` draws letters as it has room for them on the way; each is claimed, sealed and stored when it is
-        drawn, before the wire is touched, so that every attempt sends the same octets, and settled as soon as its
-        attempt is known. None is drawn any more once ``stop``. An exception of ``deliver`` puts off what it has
-        drawn. Nothing is sent while a result cannot be stored.
+        ``deliver`` draws letters as it has room for them on the way. They are sealed and stored before the wire is
+        touched, so that every attempt sends the same octets: a few ahead, for the lanes in common, because a
+        commit costs more than a letter. What nobody has drawn at the end waits again. Each is settled as soon as
+        its attempt is known. None is drawn any more once ``stop``. An exception of ``deliver`` puts off what it
+        has drawn. Nothing is sent while a result cannot be stored.
         """
         self.store_results()
         run = _Run(limit=limit, stop=stop)
@@ -94,55 +98,103 @@ class Carrier:
                     self._settle(claim, letter, attempt)
                 except OutboxError as error:
                     run.trouble = error  # what is on the wire goes on to its end, and its results are kept
-        finally:
-            # A letter whose result waits to be stored is marked as on the wire, so nobody can claim it anew.
-            self._outbox.release(run.claimed)
+            self._put_back()
+        except OutboxError as error:
+            run.trouble = run.trouble or error
         if run.trouble is not None:
             raise run.trouble
         self._history.prune_now_and_then(self._clock())
-        return len(run.claimed)
+        return run.carried
 
     def next_due_in(self) -> float | None:
         """Return in how many seconds there is something to carry, 0 for now; None: nothing waits."""
         with self._lock:
-            if self._unstored:
+            if self._unstored or self._ahead:
                 return 0.0
         due_at = self._outbox.next_due()
         return None if due_at is None else max(0.0, due_at - self._clock())
 
     def _letters(self, run: _Run) -> Iterator[Letter]:
-        """Claim, seal and store letters, one whenever ``deliver`` asks for one."""
-        while run.trouble is None and len(run.claimed) < run.limit and not run.stop():
+        """Give letters that are sealed and stored, one whenever ``deliver`` asks for one."""
+        while run.trouble is None and run.carried < run.limit and not run.stop():
             try:
-                claims = self._outbox.claim(now=self._clock(), limit=1)
-                run.claimed += [claim.letter for claim in claims]
-                letter = self._prepare(claims[0]) if claims else None
+                drawn = self._draw(run)
             except OutboxError as error:
                 run.trouble = error
                 return
-            if not claims:
+            if drawn is None:
                 return
-            if letter is not None:
-                run.under_way[letter.id] = claims[0], letter
-                yield letter
+            claim, letter = drawn
+            run.carried += 1
+            run.under_way[letter.id] = claim, letter
+            yield letter
 
-    def _prepare(self, claim: Claim) -> Letter | None:
-        """Return the letter, sealed and marked as handed to a relay; None where there is none to send."""
+    def _draw(self, run: _Run) -> tuple[Claim, Letter] | None:
+        """Return the next letter of those sealed ahead, or None: nothing is due.
+
+        They belong to all lanes, so one that is slow keeps nothing from the others; and what is more urgent than
+        the next of them goes first.
+        """
+        while run.carried < run.limit:
+            with self._lock:
+                head = self._ahead[0][0].urgency if self._ahead else None
+            if head is None:
+                if not self._seal_ahead(run, min(AHEAD, run.limit - run.carried)):
+                    return None
+            elif head and self._outbox.more_urgent(head, now=self._clock()):
+                self._seal_ahead(run, 1)
+            with self._lock:
+                if self._ahead:
+                    return self._ahead.popleft()
+        return None
+
+    def _seal_ahead(self, run: _Run, limit: int) -> int:
+        """Claim, seal and store up to ``limit`` letters in one transaction; return how many were due.
+
+        One that cannot be sealed is settled, and counts as carried.
+        """
+        claims = self._outbox.claim(now=self._clock(), limit=limit)
+        try:
+            made = [(claim, letter) for claim in claims if (letter := self._prepare(claim, run)) is not None]
+            if made:
+                new = {claim.letter for claim, _ in made if claim.sealed is None}
+                stored = self._outbox.put_on_wire([letter for _, letter in made], newly_sealed=new)
+                with self._lock:
+                    ready = [*self._ahead, *(one for one in made if one[1].id in stored)]
+                    self._ahead = deque(sorted(ready, key=lambda one: one[0].urgency))
+        finally:
+            self._outbox.release([claim.letter for claim in claims])  # in the file they are on the wire by now
+        return len(claims)
+
+    def _prepare(self, claim: Claim, run: _Run) -> Letter | None:
+        """Return the letter, sealed; None where there is none to send, which is settled then."""
+        if claim.sealed is not None:
+            return claim.sealed
         due = tuple(one.address for one in claim.recipients if one.due)
-        letter = claim.sealed
-        if letter is None:
-            try:
-                letter = self._seal(claim, due)
-            except Exception as error:  # noqa: BLE001 - the raw message stays, and is sealed anew the next time
-                fault = str(error) if isinstance(error, _Unsealable) else f"no mail could be made ({where(error)})"
-                _log.error("event=seal_failed alert=%r problem=%r", claim.alerts[0].id, fault)
-                attempt = failed_attempt(
-                    due, fault, phase="compose", started_at=utc(self._clock()), possible_duplicate=False
-                )
-                self._settle(claim, None, attempt)
-                return None
-        stored = self._outbox.put_on_wire(letter, newly_sealed=claim.sealed is None)
-        return letter if stored else None
+        try:
+            return self._seal(claim, due)
+        except Exception as error:  # noqa: BLE001 - the raw message stays, and is sealed anew the next time
+            fault = str(error) if isinstance(error, _Unsealable) else f"no mail could be made ({where(error)})"
+            _log.error("event=seal_failed alert=%r problem=%r", claim.alerts[0].id, fault)
+            attempt = failed_attempt(
+                due, fault, phase="compose", started_at=utc(self._clock()), possible_duplicate=False
+            )
+            self._settle(claim, None, attempt)
+            run.carried += 1
+            return None
+
+    def _put_back(self) -> None:
+        """Have those wait again that were sealed ahead and drawn by nobody; no doubt is left on them."""
+        with self._lock:
+            if not self._ahead:
+                return
+            left, self._ahead = self._ahead, deque()
+        try:
+            self._outbox.take_off_wire([letter.id for _, letter in left])
+        except OutboxError:
+            with self._lock:
+                self._ahead.extendleft(reversed(left))
+            raise
 
     def _seal(self, claim: Claim, due: tuple[str, ...]) -> Letter:
         queued = claim.alerts[0]

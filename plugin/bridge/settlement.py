@@ -39,7 +39,12 @@ def settle(
     """Return what ``attempt`` has come to; ``letter`` is None where none could be sealed."""
     number = claim.attempts + 1
     waits = any(one.state == "deferred" for one in fates(claim.recipients, attempt, again=True))
-    due_at = schedule.next_attempt(number, received_at=claim.received_at, now=now) if waits else None
+    # A round by request begins with the shortest wait again.
+    due_at = (
+        schedule.next_attempt(number - claim.earlier_attempts, received_at=claim.received_at, now=now)
+        if waits
+        else None
+    )
     after = fates(claim.recipients, attempt, again=due_at is not None)
     kind = event_type(after)
     possible_duplicate = claim.possible_duplicate or attempt.possible_duplicate

@@ -70,7 +70,8 @@ def _begin_again(db: sqlite3.Connection, number: int, now: float) -> bool:
     if hastened.rowcount:
         return True
     again = db.execute(
-        "UPDATE letter SET state = 'waiting', failed = 0, due_at = ?1, received_at = ?1 "
+        "UPDATE letter SET state = 'waiting', failed = 0, due_at = ?1, received_at = ?1, "
+        "earlier = attempts "
         "WHERE number = ?2 AND failed = 1",
         (now, number),
     )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from plugin.alert import AlertState, EventType, Message, Properties
-from plugin.outbox.records import Known, Report
+from plugin.alert import AlertState, EventType, Message, Properties, Severity
+from plugin.outbox.records import URGENCY, Known, Report
 
 MAX_RESPONDERS: Final = 20  # topics that one alert is answered on
 
@@ -79,13 +79,17 @@ class Intake:
         recipients: Sequence[str],
         received_at: float,
         due_at: float,
+        severity: Severity | None = None,
     ) -> None:
-        """Queue a letter for ``alert``; ``message`` is kept until the letter is sealed."""
+        """Queue a letter for ``alert``; ``message`` is kept until the letter is sealed.
+
+        Among letters that are due, ``severity`` decides which goes first.
+        """
         letter = _number(
             self._db.execute(
-                "INSERT INTO letter (state, due_at, received_at, route, directions) "
-                "VALUES ('waiting', ?, ?, ?, ?)",
-                (due_at, received_at, clean(route), directions),
+                "INSERT INTO letter (state, due_at, received_at, route, directions, urgency) "
+                "VALUES ('waiting', ?, ?, ?, ?, ?)",
+                (due_at, received_at, clean(route), directions, URGENCY[severity]),
             )
         )
         self._db.executemany(

@@ -7,24 +7,35 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from plugin.alert import Attempt, Letter
+from plugin.alert import Letter
 from plugin.outbox import desk
 from plugin.outbox.database import Database
-from plugin.outbox.intake import Intake, clean, letters_open, store_report, stored_message
+from plugin.outbox.intake import Intake, clean, letters_open
 from plugin.outbox.memo import Memo
-from plugin.outbox.records import Claim, Depth, Keep, Listing, Publication, QueuedAlert, Settlement
+from plugin.outbox.records import LEAST_URGENT, Claim, Depth, Keep, Listing, Publication, Settlement
+from plugin.outbox.rows import claim_of, publication_of
 from plugin.outbox.schema import MIGRATIONS
+from plugin.outbox.settling import settle
 
 PRUNE_STEP: Final = 200  # alerts forgotten in one transaction
 VACUUM_PAGES: Final = 500  # given back to the file system with each step
-ATTEMPTS_KEPT: Final = 30  # of one letter: the first, which tells how it began, and the last ones
 
-_DUE: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?"
+HASTEN_AT_ONCE: Final = 20  # letters that a relay that comes back gets without a pause
+HASTEN_STEP: Final = 5000
+
+# One look for each urgency: an index cannot tell what is due by a range and give it in another order.
+_TURN: Final = (
+    "SELECT number FROM letter INDEXED BY letter_turn WHERE state = 'waiting' AND urgency = ? AND due_at <= ? "
+    "ORDER BY due_at, number LIMIT ?"
+)
+_UNREACHED: Final = (
+    "SELECT number FROM letter INDEXED BY letter_unreached WHERE state = 'waiting' AND unreached = 1 "
+    "AND due_at > ? ORDER BY urgency, received_at LIMIT ?"
+)
 _NEXT: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' ORDER BY due_at LIMIT ?"
 _OLDEST: Final = "SELECT MIN(received_at) FROM letter WHERE state <> 'settled'"
 _SURPLUS: Final = (
@@ -89,23 +100,31 @@ class Outbox:
     def recover(self, *, now: float) -> int:
         """Put back what was on the wire when the process ended, behind what waits; return how many letters.
 
-        Nobody knows whether the relay took them, so they are possible duplicates from now on.
+        Nobody knows whether the relay took them, so they are possible duplicates from now on. One that was there
+        at an earlier end as well loses its urgency: a letter that ends the process must not keep the others.
         """
         with self._database.transaction() as db:
             cursor = db.execute(
-                "UPDATE letter SET state = 'waiting', possible_duplicate = 1, due_at = MAX(due_at, ?) "
-                "WHERE state = 'wire'",
-                (now,),
+                "UPDATE letter SET state = 'waiting', possible_duplicate = 1, due_at = MAX(due_at, ?), "
+                "urgency = CASE WHEN possible_duplicate THEN ? ELSE urgency END WHERE state = 'wire'",
+                (now, LEAST_URGENT),
             )
             return cursor.rowcount
 
     def claim(self, *, now: float, limit: int) -> list[Claim]:
-        """Take up to ``limit`` letters that are due, the longest due first; no other lane gets them."""
+        """Take up to ``limit`` letters that are due; no other lane gets them.
+
+        The most severe come first, and among those the longest due. The work does not grow with what waits.
+        """
         with self._claims, self._database.reading() as db:
-            rows = db.execute(_DUE, (now, limit + len(self._claimed))).fetchall()
-            chosen = [row["number"] for row in rows if row["number"] not in self._claimed][:limit]
-            claims = [_claim(db, letter) for letter in chosen]
-            self._claimed.update(chosen)
+            chosen: list[int] = []
+            for urgency in range(LEAST_URGENT + 1):
+                rows = db.execute(_TURN, (urgency, now, limit + len(self._claimed))).fetchall()
+                chosen += [row["number"] for row in rows if row["number"] not in self._claimed]
+                if len(chosen) >= limit:
+                    break
+            claims = [claim_of(db, letter) for letter in chosen[:limit]]
+            self._claimed.update(chosen[:limit])
             return claims
 
     def release(self, letters: Collection[int]) -> None:
@@ -113,38 +132,34 @@ class Outbox:
         with self._claims:
             self._claimed.difference_update(letters)
 
-    def put_on_wire(self, letter: Letter, *, newly_sealed: bool) -> bool:
-        """Mark ``letter`` as handed to a relay; a newly sealed one is stored, and its raw messages go.
+    def more_urgent(self, urgency: int, *, now: float) -> bool:
+        """Tell whether a letter is due that goes before those of ``urgency``."""
+        with self._claims, self._database.reading() as db:
+            limit = 1 + len(self._claimed)
+            rows = (row for rank in range(urgency) for row in db.execute(_TURN, (rank, now, limit)).fetchall())
+            return any(row["number"] not in self._claimed for row in rows)
 
-        False: it does not wait any more, and must not be sent.
+    def put_on_wire(self, letters: Collection[Letter], *, newly_sealed: Collection[int]) -> frozenset[int]:
+        """Mark ``letters`` as handed to a relay, in one transaction; return those that were waiting.
+
+        What is not among them does not wait any more, and must not be sent. The letters with the numbers
+        ``newly_sealed`` are stored, and their raw messages go.
         """
         with self._database.transaction() as db:
-            cursor = db.execute(
-                "UPDATE letter SET state = 'wire' WHERE number = ? AND state = 'waiting'", (letter.id,)
+            return frozenset(one.id for one in letters if _mark(db, one, newly_sealed=one.id in newly_sealed))
+
+    def take_off_wire(self, letters: Collection[int]) -> None:
+        """Have letters wait again that were marked as handed to a relay and were not: no doubt is left on them."""
+        with self._database.transaction() as db:
+            db.executemany(
+                "UPDATE letter SET state = 'waiting' WHERE number = ? AND state = 'wire'",
+                [(number,) for number in letters],
             )
-            if cursor.rowcount != 1:
-                return False
-            if newly_sealed:
-                db.execute(
-                    "UPDATE letter SET subject = ?, message_id = ?, sender = ?, notes = ? WHERE number = ?",
-                    (
-                        clean(letter.subject),
-                        clean(letter.message_id),
-                        clean(letter.sender),
-                        json.dumps(letter.notes),
-                        letter.id,
-                    ),
-                )
-                db.execute("INSERT INTO content (letter, octets) VALUES (?, ?)", (letter.id, letter.content))
-                db.execute(
-                    "DELETE FROM message WHERE alert IN (SELECT number FROM alert WHERE letter = ?)", (letter.id,)
-                )
-            return True
 
     def settle(self, settlement: Settlement) -> bool:
         """Store what an attempt has come to, and end the claim; False if the letter was settled meanwhile."""
         with self._database.transaction() as db:
-            stored = _settle(db, settlement)
+            stored = settle(db, settlement)
         self.release((settlement.letter,))
         return stored
 
@@ -154,6 +169,21 @@ class Outbox:
             rows = db.execute(_NEXT, (1 + len(self._claimed),)).fetchall()
             return next((float(row["due_at"]) for row in rows if row["number"] not in self._claimed), None)
 
+    def hasten(self, now: float, *, spread_s: float) -> int:
+        """Have those due that wait because no relay could be reached; return how many there were.
+
+        The most severe first, and among those the oldest; more than ``HASTEN_AT_ONCE`` are spread evenly over
+        ``spread_s``. At most ``HASTEN_STEP`` in one call, and each once: what fails anew waits anew.
+        """
+        with self._database.transaction() as db:
+            rows = db.execute(_UNREACHED, (now, HASTEN_STEP)).fetchall()
+            gap_s = spread_s / len(rows) if len(rows) > HASTEN_AT_ONCE else 0.0
+            db.executemany(
+                "UPDATE letter SET due_at = MIN(due_at, ?), unreached = 0 WHERE number = ?",
+                [(now + place * gap_s, row["number"]) for place, row in enumerate(rows)],
+            )
+            return len(rows)
+
     # --- reporting ------------------------------------------------------------------------------------------
 
     def outgoing(self, *, limit: int, skip: Collection[int]) -> list[Publication]:
@@ -161,7 +191,7 @@ class Outbox:
         with self._database.reading() as db:
             rows = db.execute("SELECT id FROM publication ORDER BY id LIMIT ?", (limit + len(skip),)).fetchall()
             chosen = [row["id"] for row in rows if row["id"] not in skip][:limit]
-            return [_publication(db, number) for number in chosen]
+            return [publication_of(db, number) for number in chosen]
 
     def published(self, ids: Sequence[int]) -> None:
         """Forget publications that the broker has acknowledged; unknown ones are no error.
@@ -213,8 +243,8 @@ class Outbox:
         with self._claims, self._database.transaction() as db:
             chosen = desk.waiting(db, numbers, limit=limit + len(self._claimed))
             free = [number for number in chosen if number not in self._claimed][:limit]
-            ended = [settlement(_claim(db, number)) for number in free]
-            return [one for one in ended if _settle(db, one)]
+            ended = [settlement(claim_of(db, number)) for number in free]
+            return [one for one in ended if settle(db, one)]
 
     def latest_due(self, route: str, limit: int) -> list[float]:
         """Return when the latest ``limit`` letters of ``route`` were or are due. It looks through all of them."""
@@ -245,130 +275,21 @@ class Outbox:
         return len(old)
 
 
-def _claim(db: sqlite3.Connection, number: int) -> Claim:
-    letter = db.execute("SELECT * FROM letter WHERE number = ?", (number,)).fetchone()
-    recipients = tuple(
-        desk.recipient_of(row)
-        for row in db.execute("SELECT * FROM recipient WHERE letter = ? ORDER BY position", (number,))
-    )
-    rows = db.execute(
-        "SELECT alert.*, message.properties, message.payload FROM alert "
-        "LEFT JOIN message ON message.alert = alert.number WHERE letter = ? ORDER BY alert.number",
-        (number,),
-    ).fetchall()
-    alerts = tuple(_queued_alert(row) for row in rows)
-    content = db.execute("SELECT octets FROM content WHERE letter = ?", (number,)).fetchone()
-    sealed = None
-    if content is not None:
-        sealed = Letter(
-            id=number,
-            alert_ids=tuple(one.id for one in alerts),
-            route=letter["route"],
-            subject=letter["subject"],
-            message_id=letter["message_id"],
-            sender=letter["sender"],
-            recipients=tuple(one.address for one in recipients if one.due),
-            content=content["octets"],
-            notes=tuple(json.loads(letter["notes"])),
-        )
-    return Claim(
-        letter=number,
-        route=letter["route"],
-        directions=letter["directions"],
-        alerts=alerts,
-        recipients=recipients,
-        sealed=sealed,
-        attempts=letter["attempts"],
-        received_at=letter["received_at"],
-        possible_duplicate=bool(letter["possible_duplicate"]),
-    )
-
-
-def _queued_alert(row: sqlite3.Row) -> QueuedAlert:
-    message = None
-    if row["payload"] is not None:
-        message = stored_message(
-            topic=row["topic"],
-            payload=row["payload"],
-            properties=row["properties"],
-            received_at=row["received_at"],
-        )
-    return QueuedAlert(
-        number=row["number"],
-        id=row["id"],
-        name=row["name"],
-        topic=row["topic"],
-        received_at=row["received_at"],
-        message=message,
-    )
-
-
-def _settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
-    final = settlement.due_at is None
-    cursor = db.execute(
-        "UPDATE letter SET state = ?, failed = ?, due_at = COALESCE(?, due_at), attempts = ?, "
-        "possible_duplicate = ? WHERE number = ? AND state <> 'settled'",
-        (
-            "settled" if final else "waiting",
-            final and any(one.state != "accepted" for one in settlement.recipients),
-            settlement.due_at,
-            settlement.number,
-            settlement.possible_duplicate,
-            settlement.letter,
-        ),
-    )
+def _mark(db: sqlite3.Connection, letter: Letter, *, newly_sealed: bool) -> bool:
+    cursor = db.execute("UPDATE letter SET state = 'wire' WHERE number = ? AND state = 'waiting'", (letter.id,))
     if cursor.rowcount != 1:
         return False
-    db.executemany(
-        "UPDATE recipient SET state = ?, phase = ?, code = ?, enhanced = ?, text = ? "
-        "WHERE letter = ? AND position = ?",
-        [
+    if newly_sealed:
+        db.execute(
+            "UPDATE letter SET subject = ?, message_id = ?, sender = ?, notes = ? WHERE number = ?",
             (
-                one.state,
-                one.phase,
-                one.code,
-                None if one.enhanced is None else clean(one.enhanced),
-                None if one.text is None else clean(one.text),
-                settlement.letter,
-                position,
-            )
-            for position, one in enumerate(settlement.recipients)
-        ],
-    )
-    attempt = settlement.attempt
-    db.execute(
-        "INSERT INTO attempt (letter, number, started_at, duration_s, details) VALUES (?, ?, ?, ?, ?)",
-        (
-            settlement.letter,
-            settlement.number,
-            attempt.started_at.timestamp(),
-            attempt.duration_s,
-            _attempt_json(attempt),
-        ),
-    )
-    db.execute(
-        "DELETE FROM attempt WHERE letter = ? AND number > 1 AND number <= ?",
-        (settlement.letter, settlement.number - ATTEMPTS_KEPT + 1),
-    )
-    for report in settlement.reports:
-        store_report(db, report)
-    if final:
-        db.execute("UPDATE alert SET settled_at = ? WHERE letter = ?", (settlement.at, settlement.letter))
-        if not settlement.keep_content:
-            db.execute("DELETE FROM content WHERE letter = ?", (settlement.letter,))
+                clean(letter.subject),
+                clean(letter.message_id),
+                clean(letter.sender),
+                json.dumps(letter.notes),
+                letter.id,
+            ),
+        )
+        db.execute("INSERT INTO content (letter, octets) VALUES (?, ?)", (letter.id, letter.content))
+        db.execute("DELETE FROM message WHERE alert IN (SELECT number FROM alert WHERE letter = ?)", (letter.id,))
     return True
-
-
-def _attempt_json(attempt: Attempt) -> str:
-    details = asdict(attempt)
-    del details["started_at"], details["duration_s"]
-    return json.dumps(details)
-
-
-def _publication(db: sqlite3.Connection, number: int) -> Publication:
-    row = db.execute(
-        "SELECT publication.topic, publication.correlation, outcome.payload FROM publication "
-        "JOIN outcome ON outcome.number = publication.outcome WHERE publication.id = ?",
-        (number,),
-    ).fetchone()
-    return Publication(id=number, topic=row["topic"], payload=row["payload"], correlation=row["correlation"])

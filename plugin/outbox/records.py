@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from plugin.alert import Attempt, EventType, Letter, Message, Outcome, RecipientOutcome
+from plugin.alert import Attempt, EventType, Letter, Message, Outcome, RecipientOutcome, Severity
+
+URGENCY: Final[dict[Severity | None, int]] = {"critical": 0, "warning": 1, "info": 2, None: 2}
+LEAST_URGENT: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,8 @@ class QueuedAlert:
 class Claim:
     """A letter that one lane has taken. ``directions`` are the JSON of what routing decided.
 
-    ``sealed`` is None before the first attempt; its recipients are those that are due.
+    ``sealed`` is None before the first attempt; its recipients are those that are due. ``earlier_attempts`` are
+    those of ``attempts`` that belong to rounds before a retry by request. ``urgency`` counts from 0, critical.
     """
 
     letter: int
@@ -89,6 +93,8 @@ class Claim:
     attempts: int
     received_at: float
     possible_duplicate: bool
+    earlier_attempts: int = 0
+    urgency: int = LEAST_URGENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,4 +145,17 @@ DROP INDEX outcome_final;
 CREATE UNIQUE INDEX outcome_final ON outcome (alert, round) WHERE event_type <> 'deferred';
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND)
+_THIRD: Final = """
+-- Whose turn it is: 0 critical, 1 warning, 2 all others; among those the longest due.
+ALTER TABLE letter ADD COLUMN urgency INTEGER NOT NULL DEFAULT 2 CHECK (urgency BETWEEN 0 AND 2);
+CREATE INDEX letter_turn ON letter (urgency, due_at) WHERE state = 'waiting';
+
+-- Waits because no relay could be reached, so it need not wait on once one can.
+ALTER TABLE letter ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX letter_unreached ON letter (urgency, received_at) WHERE state = 'waiting' AND unreached = 1;
+
+-- How many of the attempts were made in rounds before this one: a new round waits as briefly as the first did.
+ALTER TABLE letter ADD COLUMN earlier INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND, _THIRD)

@@ -13,7 +13,7 @@ import pytest
 from plugin.alert import Properties, RecipientState
 from plugin.delivery import Schedule
 from plugin.outbox import Keep, Outbox
-from plugin.outbox.queue import ATTEMPTS_KEPT
+from plugin.outbox.settling import ATTEMPTS_KEPT
 from tests.bridge.house import ALICE, House
 
 WAITING = 100_000

@@ -121,7 +121,10 @@ class TestWhatIsNoOutbox:
         newer = sqlite3.connect(path)
         newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
         newer.close()
-        with pytest.raises(OutboxTooNew, match=r"newer version \(schema 3, known up to 2\): install that version"):
+        with pytest.raises(
+            OutboxTooNew,
+            match=rf"\(schema {len(MIGRATIONS) + 1}, known up to {len(MIGRATIONS)}\): install that version",
+        ):
             Outbox(path)
 
     def test_no_folder(self, tmp_path: Path) -> None:

@@ -51,13 +51,21 @@ def test_what_is_not_due_is_not_claimed(house: House) -> None:
 
 
 def test_a_letter_goes_on_the_wire_once(house: House) -> None:
-    assert house.outbox.put_on_wire(sealed(1), newly_sealed=True) is True
-    assert house.outbox.put_on_wire(sealed(1), newly_sealed=True) is False
-    assert claimed(house, 9) == [2, 3, 4, 5]
+    assert house.outbox.put_on_wire([sealed(1), sealed(2)], newly_sealed={1, 2}) == {1, 2}
+    assert house.outbox.put_on_wire([sealed(1), sealed(3)], newly_sealed={1, 3}) == {3}
+    assert claimed(house, 9) == [4, 5]
+
+
+def test_what_was_not_handed_to_a_relay_waits_again_without_doubt(house: House) -> None:
+    house.outbox.put_on_wire([sealed(1), sealed(2)], newly_sealed={1, 2})
+    house.outbox.take_off_wire([1, 3])
+    first, *_ = house.outbox.claim(now=house.clock.now, limit=9)
+    assert (first.sealed, first.possible_duplicate) == (sealed(1), False)
+    assert house.outbox.recover(now=house.clock.now) == 1
 
 
 def test_what_was_sealed_comes_back_as_it_was(house: House) -> None:
-    house.outbox.put_on_wire(sealed(1), newly_sealed=True)
+    house.outbox.put_on_wire([sealed(1)], newly_sealed={1})
     assert house.outbox.recover(now=house.clock.now) == 1
     (claim,) = (one for one in house.outbox.claim(now=house.clock.now, limit=9) if one.letter == 1)
     assert claim.sealed == sealed(1)
