@@ -53,6 +53,7 @@ PLAN: dict[str, set[str]] = {
     "demo": {"alert", "config", "mqtt", "service"},
     "probe": {"smtp", "uplink", "config", "build", "service"},
     "workbench": {"w5100", "config", "build"},
+    "app": {"config"},
     "cli": {
         *{
             "alert",
@@ -65,6 +66,7 @@ PLAN: dict[str, set[str]] = {
             "inspect",
             "probe",
             "workbench",
+            "app",
             "demo",
         },
     },

@@ -133,7 +133,7 @@ def test_every_command_that_prints_json_says_what() -> None:
     have = {name for name, one in COMMANDS.items() if any("--json" in option.opts for option in one.params)}
     table = section("Commands").split("| command | JSON |")[1].split("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
-    assert {name for cell in cells for name in re.findall(r"`([\w ]+)`", cell)} == have
+    assert {name for cell in cells for name in re.findall(r"`([\w -]+)`", cell)} == have
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:
