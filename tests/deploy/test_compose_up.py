@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import json
-import queue
-from collections.abc import Iterator
-from contextlib import contextmanager
 from email import message_from_bytes, policy
-from typing import Any
 
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from plugin.demo.broker import LOOPBACK
 from tests import brokers
-from tests.deploy.containers import WAIT_S, Project, brought_up, hindrance, required, run, until
+from tests.deploy.containers import WAIT_S, Project, required, run
+from tests.deploy.listener import listening
 
 pytestmark = pytest.mark.timeout(400)  # the image is built in here
-
-
-@pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    if reason := hindrance():
-        if required():
-            pytest.fail(f"HARDWIRE_REQUIRE: compose: {reason}")
-        pytest.skip(reason)
-    with brought_up() as project:
-        yield project
-
-
-class Listener:
-    """A client of the broker that keeps what it hears of outcomes."""
-
-    def __init__(self, port: int) -> None:
-        self._heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-        self._client.on_message = lambda _client, _data, message: self._heard.put(
-            (message.topic, bytes(message.payload))
-        )
-        until("the broker", lambda: self._client.connect(LOOPBACK, port) == mqtt.MQTT_ERR_SUCCESS or None)
-        self._client.subscribe(
-            [(f"alerts/{one}", 1) for one in ("bridge/state", "success/#", "deferred/#", "failure/#")]
-        )
-        self._client.loop_start()
-
-    def next(self, topic: str) -> bytes:
-        """Return the payload of the next message, which must be on ``topic``."""
-        heard, payload = self._heard.get(timeout=WAIT_S)
-        assert heard == topic, payload.decode()
-        return payload
-
-    def outcome(self, topic: str) -> dict[str, Any]:
-        outcome: dict[str, Any] = json.loads(self.next(topic))
-        return outcome
-
-    def publish(self, topic: str, alert: dict[str, Any]) -> None:
-        self._client.publish(topic, json.dumps(alert), qos=1).wait_for_publish(timeout=WAIT_S)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
-@contextmanager
-def listening(project: Project) -> Iterator[Listener]:
-    listener = Listener(project.port("HARDWIRE_MQTT_PORT"))
-    try:
-        # The bridge may come up after us; its Last Will or nothing may be what is retained until then.
-        until("the bridge", lambda: listener.next("alerts/bridge/state") == b"online" or None)
-        yield listener
-    finally:
-        listener.close()
 
 
 def test_an_alert_goes_in_and_a_mail_comes_out(project: Project) -> None:
