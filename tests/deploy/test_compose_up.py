@@ -40,7 +40,7 @@ def test_what_cannot_be_sent_survives_and_is_sent_when_the_mail_server_is_back(p
         deferred = listener.outcome("alerts/deferred/door")
         assert deferred["next_attempt_at"] is not None
         # The outbox is on the volume, so another container finds it.
-        project.compose("rm", "--stop", "--force", "hardwire")
+        project.compose("rm", "--stop", "--force", "-v", "hardwire")
         assert listener.next("alerts/bridge/state") == b"offline"
         project.compose("up", "--detach", "--no-build", "hardwire", "mailpit")
         assert listener.next("alerts/bridge/state") == b"online"

@@ -69,7 +69,7 @@ def container(*arguments: str, project: Project, files: dict[str, Path] | None =
         error.add_note(run("docker", "logs", "--tail", "60", made, timeout_s=WAIT_S))
         raise
     finally:
-        run("docker", "rm", "--force", made, timeout_s=STOP_S)
+        run("docker", "rm", "--force", "--volumes", made, timeout_s=STOP_S)
 
 
 def test_options_and_the_supervisors_broker_are_enough_for_a_mail(
