@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run lock clean python
+.PHONY: help demo test check run app lock clean python
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,15 @@ lock:  ## renew the lock files from pyproject.toml (needs uv)
 	$(COMPILE) --extra spi --extra gpio $(LOCKED) -o requirements/board.lock
 	$(COMPILE) -U requirements/board-build.in -o requirements/board-build.lock
 
+APP := dist/home-assistant-app
+app:  ## the app for Home Assistant, whole, in dist/home-assistant-app
+	@rm -rf $(APP) && mkdir -p $(APP)/source
+	@cp -R deploy/home-assistant-app/. $(APP)
+	@tar -c --exclude=__pycache__ pyproject.toml README.md LICENSE requirements plugin | tar -x -C $(APP)/source
+	@echo $(APP)
+
 clean:  ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output dist
 
 python:
 	@test -n "$(PYTHON)" || { echo "Hardwire needs Python 3.11 or newer: install python3 (Debian: apt install" \

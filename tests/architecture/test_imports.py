@@ -54,6 +54,7 @@ PLAN: dict[str, set[str]] = {
     "probe": {"smtp", "uplink", "config", "build", "service"},
     "workbench": {"w5100", "config", "build"},
     "migrate": {"config"},
+    "app": {"config"},
     "cli": {
         *{
             "alert",
@@ -67,6 +68,7 @@ PLAN: dict[str, set[str]] = {
             "probe",
             "workbench",
             "migrate",
+            "app",
             "demo",
         },
     },

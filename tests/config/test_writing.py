@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugin.config import Kept, configuration_text, kept_in, replace_files, secrets_text, write_new
 from plugin.config.document import read
+from plugin.config.writing import Kept, configuration_text, kept_in, replace_files, secrets_text, write_new
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn")) | st.sampled_from("\t\n\r"), max_size=40)
 NAME = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)

@@ -17,6 +17,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").glob("*.md"),
         ROOT / "deploy/README.md",
+        ROOT / "deploy/home-assistant-app/DOCS.md",
         ROOT / "ha_config/README.md",
     )
 )
