@@ -7,6 +7,7 @@ from plugin.outbox.beside import Reader, ask, reading
 from plugin.outbox.errors import (
     OutboxDamaged,
     OutboxError,
+    OutboxForeign,
     OutboxFull,
     OutboxLocked,
     OutboxReadOnly,
@@ -44,6 +45,7 @@ __all__ = [
     "Outbox",
     "OutboxDamaged",
     "OutboxError",
+    "OutboxForeign",
     "OutboxFull",
     "OutboxLocked",
     "OutboxReadOnly",

@@ -7,13 +7,15 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from plugin.outbox.errors import OutboxDamaged, OutboxLocked, OutboxTooNew, OutboxUnavailable, explain
-from plugin.outbox.schema import APPLICATION_ID
+from plugin.outbox.errors import OutboxDamaged, OutboxLocked, OutboxUnavailable, explain
+from plugin.outbox.integrity import check, judge, refuse_strangers
+from plugin.outbox.salvage import salvage, set_aside
 
 _log = logging.getLogger("hardwire.outbox")
 
@@ -38,40 +40,53 @@ class Database:
         *,
         factory: type[sqlite3.Connection] = sqlite3.Connection,
     ) -> None:
-        """Open ``path``, create it if need be (mode 0600), and bring its schema up to date; OutboxError."""
+        """Open ``path``, create it if need be (mode 0600), and bring its schema up to date; OutboxError.
+
+        A damaged file is set aside, ``set_aside`` says where, and a new one takes over what can be read of it.
+        """
         self.path = path
+        self.set_aside: Path | None = None
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._lock_file = _claim_file(path)
         try:
-            _create_private(path)
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, factory=factory
-            )
-            self._connection.row_factory = sqlite3.Row
-            self._prepare(self._connection, migrations)
-        except (sqlite3.Error, OSError) as error:
+            try:
+                self._connection = self._open(migrations, factory)
+            except OutboxDamaged as damage:
+                self.set_aside = set_aside(path, now=time.time())
+                self._connection = self._open(migrations, factory)
+                _log.error("event=outbox_damaged set_aside=%r problem=%r", str(self.set_aside), damage.problem)
+                letters = salvage(self.set_aside, self._connection)
+                _log.warning("event=outbox_salvaged path=%r letters=%d", str(path), letters)
+        except OSError as error:
             self.close()
             raise explain(error, path) from error
         except BaseException:
             self.close()
             raise
 
+    def _open(self, migrations: Sequence[str], factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = None
+        try:
+            _create_private(self.path)
+            refuse_strangers(self.path, len(migrations))
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, factory=factory
+            )
+            connection.row_factory = sqlite3.Row
+            self._prepare(connection, migrations)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error | OSError):
+                raise explain(error, self.path) from error
+            raise
+        return connection
+
     def _prepare(self, connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if (version or tables) and application != APPLICATION_ID:
-            raise OutboxDamaged(
-                f"{self.path} is the database of another program",
-                "give another outbox.path; this file is left alone",
-            )
-        if version > len(migrations):
-            raise OutboxTooNew(
-                f"the outbox {self.path} was written by a newer version (schema {version}, known up to "
-                f"{len(migrations)})",
-                "install that version again, or give another outbox.path",
-            )
+        version = judge(connection, self.path, len(migrations))
+        if version:
+            check(connection, self.path)
         # auto_vacuum works only if it is set before the first table; history can then give its room back.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

@@ -34,7 +34,16 @@ class OutboxLocked(OutboxError):
 
 
 class OutboxDamaged(OutboxError):
-    """The file is no outbox: damaged, no database at all, or the database of another program."""
+    """The file is damaged, or no database at all; the next start sets it aside."""
+
+    @classmethod
+    def of(cls, path: Path, problem: str) -> OutboxDamaged:
+        """Return the error for the file at ``path`` of which ``problem`` was told."""
+        return cls(f"the outbox {path} {_DAMAGED[1]} ({problem})", _DAMAGED[2])
+
+
+class OutboxForeign(OutboxError):
+    """The file is the database of another program."""
 
 
 class OutboxTooNew(OutboxError):
@@ -50,7 +59,7 @@ _READ_ONLY: Final = (
 _DAMAGED: Final = (
     OutboxDamaged,
     "is damaged or no outbox at all",
-    "move it away, or give another outbox.path; a new one is made at the next start",
+    "start again: the file is set aside then, and a new one takes over what can be read",
 )
 _BUSY: Final = (OutboxUnavailable, "is held by another program", "end what else has this file open")
 _CANNOT_OPEN: Final = (OutboxUnavailable, "cannot be opened", "create its folder and give this user access to it")

@@ -70,6 +70,11 @@ class Outbox:
         self._claims = threading.Lock()
         self._claimed: set[int] = set()
 
+    @property
+    def set_aside(self) -> Path | None:
+        """Where the file was moved that this start has found damaged, or None."""
+        return self._database.set_aside
+
     def close(self) -> None:
         """Close the file; may be repeated."""
         self._database.close()
