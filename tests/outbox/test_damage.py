@@ -19,7 +19,7 @@ PAGE = 4096
 
 
 def filled(path: Path, count: int = 200) -> None:
-    """Make an outbox in which half of the letters wait as they came, and half sealed, for one of two recipients."""
+    """Make an outbox: half of its letters wait as they came, half are sealed and due to one of two recipients."""
     house = House(path)
     messages = [house.message({"id": f"{n}", "message": "x" * 900}, "both", packet_id=n + 1) for n in range(count)]
     house.bridge.accept(messages)
