@@ -136,15 +136,16 @@ def _addresses_of(config: Config, resolver: Resolver) -> Addresses:
     return Leased(client, fallback=fallback, use_servers=resolver.use)
 
 
-def helo_name_of(config: Config, relay: RelayConfig) -> str:
+def helo_name_of(config: Config, relay: RelayConfig) -> str | None:
     """Return what we call ourselves: as configured, the host's full name, or an address literal.
 
-    Servers refuse names like "localhost" and take address literals (RFC 5321 §4.1.3).
+    None where only the connection will tell the address, because DHCP lends it. Servers refuse names like
+    "localhost" and take address literals (RFC 5321 §4.1.3).
     """
     if relay.helo_name:
         return relay.helo_name
-    if config.chip.network and config.chip.network.address:
-        return f"[{config.chip.network.address.ip}]"
+    if network := config.chip.network:
+        return None if network.dhcp or network.address is None else f"[{network.address.ip}]"
     name = socket.gethostname()
     if name.isascii() and "." in name.strip(".") and not name.startswith("localhost"):
         return name

@@ -207,7 +207,7 @@ def _row(letter: Listed) -> str:
     who = ", ".join(one.address for one in letter.recipients[:MAX_NAMED])
     more = len(letter.recipients) - MAX_NAMED
     return (
-        f"{letter.number:>7}  {letter.state:<7}  {_time(letter.received_at)}  {letter.attempts:>2} tries  "
+        f"{letter.number:>7}  {letter.state:<7}  {_time(letter.received_at)}  tried {letter.attempts:>2}x  "
         f"{who}{f' and {more} more' if more > 0 else ''}  {letter.subject or letter.topic}"
     )
 

@@ -19,7 +19,7 @@ class Report:
     host: str
     port: int
     way: str
-    helo_name: str
+    helo_name: str | None
     authority: str | None
     visits: tuple[Visit, ...]
     conclusion: Conclusion

@@ -14,7 +14,7 @@ from plugin.smtp.extensions import Extensions
 from plugin.smtp.reply import Reply
 from plugin.smtp.session import Session
 from plugin.smtp.settings import Security, Settings, Timeouts
-from plugin.smtp.stream import Stream, window_of
+from plugin.smtp.stream import Stream, literal_of, window_of
 from plugin.smtp.tls import Secured, SecuredStream, Tls
 from plugin.smtp.transaction import Transaction
 
@@ -155,6 +155,8 @@ def speak(
 ) -> Visit:
     """Speak to the server over ``stream`` by ``settings``; raises nothing for what the network or server does."""
     windows = [window_of(stream)]
+    if settings.helo_name is None:
+        settings = replace(settings, helo_name=literal_of(stream))
     session = Session(settings, record=journal.record, fallback=attempt.helo, window_bytes=windows[0])
     tls = Tls(settings.server_name or settings.host, ca_file=settings.ca_file, verify=settings.verify, clock=clock)
     connection = Connection(

@@ -60,7 +60,9 @@ def way_by_chip(config: Config, tap: Tap | None = None) -> Iterator[Way]:
 def _chip(config: Config) -> str:
     chip = config.chip
     which = "the emulated W5100" if chip.bus == "emulator" else f"the W5100 on {chip.bus}"
-    return f"{which}, on this machine's network" if chip.network is None else f"{which} as {chip.network.address}"
+    if chip.network is None:
+        return f"{which}, on this machine's network"
+    return f"{which} as {chip.network.address}" if chip.network.address else f"{which}, its address by DHCP"
 
 
 def look_up(name: str, *, timeout_s: float) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from plugin.alert import Message
 from plugin.bridge import Bridge
+from plugin.bridge.arrival import where
 from plugin.outbox import Errand, Memo, OutboxError
 from plugin.service.requests import Refused, Request, read_content, request_of, transaction_of
 
@@ -99,8 +100,8 @@ class Desk:
             transaction = transaction_of(content)
             self._keep_pace()
             data = self._carry_out(request_of(self._verb(message), content), message)
-        except (Refused, OutboxError) as error:
-            self._respond(message, transaction, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours: this request is answered, the next one comes
+            self._respond(message, transaction, error=_words(error))
         else:
             self._respond(message, transaction, data=data)
 
@@ -110,7 +111,9 @@ class Desk:
         verb = self._verb(message)
         _log.info("event=request verb=%.60r transaction=%r error=%r", verb, transaction, error)
         topic = f"{self._base}/bridge/response/{verb}"
-        self._publish(topic, json.dumps(response(transaction, data, error), ensure_ascii=False).encode())
+        self._publish(
+            topic, json.dumps(response(transaction, data, error), ensure_ascii=False).encode("utf-8", "replace")
+        )
         self._acknowledge(message)
 
     def _verb(self, message: Message) -> str:
@@ -134,8 +137,8 @@ class Desk:
         verb = str(content.pop("verb", ""))
         try:
             answer = response(None, self._carry_out(request_of(verb, content), None), None)
-        except (Refused, OutboxError) as error:
-            answer = response(None, None, str(error))
+        except Exception as error:  # noqa: BLE001 - as above
+            answer = response(None, None, _words(error))
         _log.info("event=errand verb=%.60r error=%r", verb, answer["error"])
         return answer
 
@@ -180,6 +183,14 @@ class Desk:
                     return str(known[2])
         self._memo.put(TESTS_KEY, [*noted, [*mark, new]][-TESTS_REMEMBERED:])
         return new
+
+
+def _words(error: Exception) -> str:
+    """Return what is told of ``error``; of a fault of ours its place alone, for its text may hold anything."""
+    if isinstance(error, Refused | OutboxError):
+        return str(error)
+    _log.error("event=request_failed problem=%r", where(error))
+    return f"the bridge failed on this request ({where(error)})"
 
 
 def response(transaction: Any, data: dict[str, Any] | None, error: str | None) -> dict[str, Any]:

@@ -48,14 +48,15 @@ class Powers:
 
     def retry(self, request: Request) -> dict[str, Any]:
         """Have letters that failed go out again; Refused if none of those that are named can."""
-        return self._change(self._bridge.retry, request.letters, {"failed", "waiting"})
+        return self._change("retry", self._bridge.retry, request.letters, {"failed", "waiting"})
 
     def drop(self, request: Request) -> dict[str, Any]:
         """Give up letters that wait; Refused if none of those that are named does."""
-        return self._change(self._bridge.drop, request.letters, {"waiting"})
+        return self._change("drop", self._bridge.drop, request.letters, {"waiting"})
 
     def _change(
         self,
+        name: str,
         work: Callable[[Collection[int] | None], int],
         letters: Collection[int] | None,
         fit: Collection[Listing],
@@ -63,6 +64,7 @@ class Powers:
         states = self._outbox.states(letters or ())
         left = {number: _HOW[states.get(number)] for number in letters or () if states.get(number) not in fit}
         count = work(letters)
+        _log.info("event=%s letters=%d left=%d", name, count, len(left))
         if count:
             self._changed()
         elif letters:

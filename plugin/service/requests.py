@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final, Literal, get_args
 
 Verb = Literal["test", "retry", "drop", "pause", "resume", "reload", "status"]
@@ -63,7 +64,8 @@ def read_content(payload: bytes) -> dict[str, Any]:
 def transaction_of(content: Mapping[str, Any]) -> Any:
     """Return what is echoed, so that who asked knows the answer again; None if there is none; Refused."""
     transaction = content.get("transaction")
-    if transaction is not None and not isinstance(transaction, str | int | float):
+    endless = isinstance(transaction, float) and not isfinite(transaction)  # Python reads NaN, which JSON has not
+    if endless or (transaction is not None and not isinstance(transaction, str | int | float)):
         raise Refused("transaction must be text or a number")
     if len(str(transaction)) > MAX_TRANSACTION_CHARS:
         raise Refused(f"transaction may have {MAX_TRANSACTION_CHARS} characters")

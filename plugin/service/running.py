@@ -65,7 +65,9 @@ class Running:
                 self._service.stop()
             if successor is None or self._asked_to_stop:
                 return
-            self._service = self._succeed(successor)
+            before, self._service = self._service, self._succeed(successor)
+            if before.asked_to_reload:  # the signal met a service that was ending
+                self._service.request_reload()
 
     def _succeed(self, config: Config) -> Service:
         """Return the service of the new configuration; if that cannot be, another one of the old."""

@@ -85,7 +85,7 @@ class Service:
         self._config = config
         self.reloading = Reloading(config, reread)
         self._supervisor = supervisor or Supervisor({})
-        self._asked_to_reload = False
+        self.asked_to_reload = False  # and it has not been done yet
         self._base = config.topics.base
         self._asked_to_stop = False
         self._stopping = threading.Event()
@@ -182,8 +182,8 @@ class Service:
             for crew in (self._crew, self._couriers, self._clerks):
                 crew.check()
             self._look_after_progress()
-            if self._asked_to_reload:
-                self._asked_to_reload = False
+            if self.asked_to_reload:
+                self.asked_to_reload = False
                 with suppress(Refused):  # it is logged, and told in health
                     self.reloading.reload()
             now = time.monotonic()
@@ -206,7 +206,7 @@ class Service:
 
     def request_reload(self) -> None:
         """Ask ``supervise`` to have the configuration read again; for a signal handler as well."""
-        self._asked_to_reload = True
+        self.asked_to_reload = True
 
     def _told_to_stop(self) -> bool:
         """Tell whether no further letter may be begun: from the signal on, not from when it is noticed."""

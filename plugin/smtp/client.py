@@ -19,7 +19,7 @@ from plugin.smtp.events import Event, Fallback, Ready, Refused
 from plugin.smtp.reply import Reply
 from plugin.smtp.session import Session
 from plugin.smtp.settings import Settings, Timeouts
-from plugin.smtp.stream import Stream, window_of
+from plugin.smtp.stream import Stream, literal_of, window_of
 from plugin.smtp.tls import Tls
 from plugin.smtp.transaction import RecipientResult, Settled, Transaction
 
@@ -210,6 +210,8 @@ class Client:
             self._record(f"= {fault}")
             return Refused(phase="connect", fault=fault)
         self._record(f"= connected to {settings.host}")
+        if settings.helo_name is None:
+            settings = replace(settings, helo_name=literal_of(stream))
         session = Session(
             settings,
             record=self._note,

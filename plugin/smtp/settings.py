@@ -74,6 +74,8 @@ class Token(Protocol):
 class Settings:
     """One relay. ``host`` names it in the transcript and in its certificate; ``helo_name`` names us in EHLO.
 
+    Without a ``helo_name`` it is the address of our end of each connection (``plugin.smtp.stream.literal_of``).
+
     ``security`` "tls" begins with TLS (RFC 8314), "starttls" goes over to it after EHLO (RFC 3207), and neither
     ever goes on in clear text; ``ca_file``, ``verify`` and ``server_name`` (None: ``host``) are those of ``Tls``.
 
@@ -89,7 +91,7 @@ class Settings:
     """
 
     host: str
-    helo_name: str
+    helo_name: str | None = None
     security: Security = "none"
     ca_file: str | None = None
     verify: bool = True
@@ -106,7 +108,8 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
-        check_helo_name(self.helo_name)
+        if self.helo_name is not None:
+            check_helo_name(self.helo_name)
         check_notify(self.dsn)
         if self.security == "starttls" and self.greeting == "helo":
             raise ValueError("security starttls needs EHLO (RFC 3207 §4), greeting 'helo' never says it")

@@ -6,6 +6,7 @@ import math
 import select
 import socket
 import time
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol, Self
 
 DEFAULT_WINDOW_BYTES: Final = 2048
@@ -23,6 +24,8 @@ class Stream(Protocol):
     A Stream may have an attribute ``window_bytes``: how many octets the peer can send before it is held up because
     nobody receives them; ``window_of`` reads it. A Stream should go on reading while ``send_all`` waits, into a
     bounded inbox: a peer whose replies are not read may stop reading commands (RFC 2920 §3.1).
+
+    A Stream may have an attribute ``local_address``, the IPv4 or IPv6 address of our end; ``literal_of`` reads it.
     """
 
     def send_all(self, data: bytes, *, timeout_s: float) -> None:
@@ -48,6 +51,12 @@ def window_of(stream: Stream) -> int:
     return window_bytes
 
 
+def literal_of(stream: Stream) -> str:
+    """Return the address literal (RFC 5321 §4.1.3) of our end of ``stream``; loopback's if it is not told."""
+    address = getattr(stream, "local_address", None) or IPv4Address("127.0.0.1")
+    return f"[{'IPv6:' if address.version == 6 else ''}{address}]"
+
+
 class SocketStream:
     """A Stream over the host's own network, for ``hardwire probe --host`` and for comparison."""
 
@@ -61,6 +70,11 @@ class SocketStream:
         self._ended = False
         self._lost = False  # the kernel tells a reset once, be it to a send or to a receive
         self._torn = False  # a send_all broke off: what follows would not join up
+
+    @property
+    def local_address(self) -> IPv4Address | IPv6Address:
+        """The address of our end."""
+        return ip_address(self._socket.getsockname()[0].partition("%")[0])
 
     @classmethod
     def connect(cls, host: str, port: int, *, timeout_s: float) -> Self:

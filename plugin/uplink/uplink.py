@@ -186,7 +186,7 @@ class Uplink:
                 connection.close()
                 raise
             else:
-                return Connection(connection, self._note)
+                return Connection(connection, self._note, self._addressing)
         raise refused
 
     def _note(self, error: Exception | None) -> None:
@@ -244,9 +244,12 @@ class Uplink:
 class Connection:
     """A connected hardware socket that tells the uplink when it is the chip that fails under it."""
 
-    def __init__(self, below: TcpSocket, note: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self, below: TcpSocket, note: Callable[[Exception | None], None], addressing: Addressing | None
+    ) -> None:
         self._below = below
         self._note = note
+        self.local_address = None if addressing is None else addressing.address
 
     @property
     def window_bytes(self) -> int:

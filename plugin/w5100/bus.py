@@ -39,7 +39,11 @@ _LOW: Final = bytes(range(0x100)) * 0x100
 
 
 class Bus(Protocol):
-    """What the driver needs of the wire, and all that it may know of it."""
+    """What the driver needs of the wire, and all that it may know of it.
+
+    A bus may have ``reset_line() -> None`` as well: it pulls /RESET, returns when the chip can be spoken to again,
+    and raises OSError. Where it is there, a chip that does not come back by itself is revived by it.
+    """
 
     def exchange(self, frames: bytes, frame_bytes: int = FRAME_BYTES) -> bytes:
         """Send equal frames end to end, /CS high between them; return as many octets as came back.
@@ -215,7 +219,7 @@ def takes_long_frames(exchange: Callable[..., Any]) -> bool:
 class Wire:
     """Access to the registers through a Bus; thread-safe, the lock is held for the exchanges of one transfer.
 
-    It begins as a W5100's; ``speak`` makes it another chip's.
+    It begins as a W5100's, ``model``; ``speak`` makes it another chip's.
     """
 
     def __init__(self, bus: Bus | ExchangeOnly) -> None:
@@ -223,13 +227,14 @@ class Wire:
         self._exchange = translated(exchange)
         self._takes_long_frames = takes_long_frames(exchange)
         self._lock = threading.Lock()
+        self.model = W5100
         self._burst = False
         self._echo: bytes | None = ECHO
-        self.speak(W5100, ECHO)
 
     def speak(self, model: Model, echo: bytes | None) -> None:
         """Talk to ``model`` from now on, and hold every frame to ``echo``, if there is one."""
         with self._lock:
+            self.model = model
             self._burst = model.burst and self._takes_long_frames
             self._echo = echo
 

@@ -120,6 +120,11 @@ class HardwareSocket:
             raise ChipLost(f"socket {self.number}: the chip was reset, the connection is gone")
         return self._wire.transfer(accesses)
 
+    @property
+    def shows_arp(self) -> bool:
+        """Whether Sn_SR tells ARP from SYNSENT on this chip."""
+        return self._wire.model.shows_arp
+
     # --- Sn_SR and Sn_IR ------------------------------------------------------------------------------------
 
     def look(self, *extra: Access, clear: SocketInterrupt = NO_EVENTS) -> list[bytes]:

@@ -141,7 +141,9 @@ class TcpSocket:
                 receiver = Receiver(hw, peer=self._peer, rx_rd=int.from_bytes(rx_rd, "big"))
                 return receiver, Sender(hw, receiver, peer=self._peer, tx_wr=int.from_bytes(tx_wr, "big"))
             if verdict == "timeout":
-                raise PeerTimeout(f"{self._peer}: {silence(before)}; the chip gave up (Sn_IR.TIMEOUT)")
+                raise PeerTimeout(
+                    f"{self._peer}: {silence(before, shows_arp=hw.shows_arp)}; the chip gave up (Sn_IR.TIMEOUT)"
+                )
             if verdict == "refused":
                 hw.look_for_reason()
                 if connecting(hw.status, hw.events) != "refused":
@@ -150,7 +152,9 @@ class TcpSocket:
             before = hw.status
             remaining = deadline - hw.waiter.now()
             if remaining <= 0:
-                raise SocketTimeout(f"{self._peer}: {silence(before)} within {timeout_s:g} s")
+                raise SocketTimeout(
+                    f"{self._peer}: {silence(before, shows_arp=hw.shows_arp)} within {timeout_s:g} s"
+                )
             hw.wait(remaining, pace)
 
     # --- Send and receive -------------------------------------------------------------------------------------

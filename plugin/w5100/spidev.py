@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import importlib
 import logging
 import os
@@ -121,7 +122,8 @@ class SpidevBus:
     """A Bus on a spidev device; thread-safe. Has ``wait_interrupt`` and ``reset_line`` where the wires are there.
 
     Nothing is opened before the first exchange, and what could not be opened is tried again at the next one. The
-    first soft reset that goes out is preceded by ``settle_clock``, for that may touch what a reset clears.
+    device is locked (flock) while it is open, so that no second process speaks to the chip. The first soft reset
+    that goes out is preceded by ``settle_clock``, for that may touch what a reset clears.
     """
 
     wait_interrupt: Any
@@ -231,6 +233,7 @@ class SpidevBus:
         device = self._spidev.SpiDev()
         try:
             device.open_path(self._path)
+            self._claim(device.fileno())
             device.mode = 0
             device.bits_per_word = 8
             for flag in FLAGS_OFF:
@@ -242,12 +245,21 @@ class SpidevBus:
                     line.open()
         except OSError as error:
             device.close()
-            if isinstance(error, BusError):  # of a line
+            if isinstance(error, BusError):  # has its words already
                 raise
             raise self._failed("cannot be opened as an SPI device", error.errno, _REMEDIES) from error
         self._buffer_bytes = _bufsiz()
         self._device = device
         log.info("event=spi_open device=%s frames_per_call=%d", self._path, self._limit(FRAME_BYTES))
+
+    def _claim(self, number: int) -> None:
+        """Have the device alone: whoever resets the chip ends the connections of another program."""
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusError(
+                f"{self._path} is in use by another process: stop the service first, for a chip has one master"
+            ) from error
 
     def _release(self) -> None:
         device, self._device = self._device, None

@@ -41,10 +41,14 @@ def ended(status: int, events: SocketInterrupt, *, seen_end: bool) -> Ended:
     return "end" if seen_end else "reset"
 
 
-def silence(status: int) -> str:
-    """Return in words what has not come while a CONNECT was in ``status``."""
+def silence(status: int, *, shows_arp: bool = True) -> str:
+    """Return in words what has not come while a CONNECT was in ``status``; not every chip ``shows_arp`` there."""
     if status == Status.ARP:
         return "no answer to ARP: is the address right, or the gateway, and the cable in"
+    if status == Status.SYNSENT and not shows_arp:
+        return (
+            "no answer to ARP or SYN: is the address right, the cable in, the host up, and no firewall in between"
+        )
     if status == Status.SYNSENT:
         return "no answer to SYN: is the host up, and no firewall in between"
     return f"not connected (Sn_SR {status_name(status)})"

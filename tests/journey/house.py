@@ -100,11 +100,15 @@ class Automation:
 
     def ask(self, verb: str, content: bytes | dict[str, Any] = b"") -> dict[str, Any]:
         """Request something of the bridge, and return the answer."""
-        payload = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self._client.publish(f"{self.base}/bridge/request/{verb}", payload, qos=1).wait_for_publish(WAIT_S)
+        self.request(verb, content)
         answered, answer = self.answers.get(timeout=WAIT_S)
         assert answered == verb
         return answer
+
+    def request(self, verb: str, content: bytes | dict[str, Any] = b"") -> None:
+        """Request something of the bridge; return when the broker has it."""
+        payload = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self._client.publish(f"{self.base}/bridge/request/{verb}", payload, qos=1).wait_for_publish(WAIT_S)
 
     def health(self) -> dict[str, Any]:
         """Return what the bridge last told of how it is."""

@@ -19,7 +19,7 @@ from plugin.alert import Message
 from plugin.config import load
 from plugin.demo.mailserver import MailServer
 from plugin.service import Service
-from tests.brokers import AnyBroker
+from tests.brokers import CAPABILITIES, AnyBroker, Brokers, Kind, kinds
 from tests.journey.house import (
     ALICE,
     BOB,
@@ -29,6 +29,7 @@ from tests.journey.house import (
     base_of,
     configured,
     finals,
+    mails_by_title,
     publish_all,
     until,
 )
@@ -128,6 +129,46 @@ def test_a_test_that_the_broker_gives_again_is_no_second_mail(
             automation.final("test")
     assert len({one["data"]["id"] for one in answers}) == mails
     assert len(mail.mails) == mails
+
+
+@pytest.mark.parametrize("kind", [one for one in kinds() if CAPABILITIES[one].marks_redelivery])
+def test_a_test_that_was_begun_when_the_power_failed_is_one_mail(
+    brokers: Brokers, kind: Kind, mail: MailServer, tmp_path: Path
+) -> None:
+    """The process dies after the alert was stored and before the PUBACK; the broker gives the request again."""
+    broker = brokers.get(kind)
+    automation = Automation(broker, base_of(tmp_path))
+    config = configured(tmp_path, broker, mail.port)
+    dying = "import os\nfrom plugin.service.desk import Desk\nDesk._respond = lambda *_, **__: os._exit(9)"
+    with Process(config, prelude=dying) as first:
+        first.wait_connected()
+        automation.request("test")
+        assert first.wait() == 9
+    with Process(config) as second:
+        verb, answer = automation.answers.get(timeout=WAIT_S)
+        assert (verb, answer["status"]) == ("test", "ok")
+        assert automation.final("test")["id"] == answer["data"]["id"]
+        assert second.terminate() == 0
+    automation.close()
+    assert len(mails_by_title(mail.mails)["Test mail"]) <= 2  # a mail may have been on the wire
+    assert len(set(mails_by_title(mail.mails)["Test mail"])) == 1
+
+
+def test_a_request_that_we_fail_on_is_answered_and_does_not_come_again(
+    any_broker: AnyBroker,
+    automation: Automation,
+    mail: MailServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running(configured(tmp_path, any_broker, mail.port)) as service:
+        monkeypatch.setitem(service._desk._powers, "status", lambda _: {"x": 1 // 0})
+        answer = automation.ask("status", b'{"transaction": "\\ud800"}')
+        assert answer["error"].startswith(
+            "the bridge failed on this request (ZeroDivisionError in test_requests.py"
+        )
+        assert automation.ask("pause")["status"] == "ok"
+        service._clerks.check()
 
 
 def test_more_requests_than_a_minute_has_room_for_are_refused(

@@ -57,6 +57,7 @@ def test_what_is_asked(verb: str, content: dict[str, Any], request_: Request) ->
         ("retry", {"letters": "some"}, "letters must be a list of numbers"),
         ("retry", {"letters": list(range(1, 1002))}, "letters must name 1 to 1000"),
         ("status", {"transaction": {}}, "transaction must be text or a number"),
+        ("status", {"transaction": float("nan")}, "transaction must be text or a number"),
         ("status", {"transaction": "x" * 201}, "transaction may have 200 characters"),
     ],
 )

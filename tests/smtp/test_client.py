@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -11,6 +12,7 @@ from plugin.smtp.batch import MAX_TRANSCRIPT_CHARS, MAX_TRANSCRIPT_LINES
 from plugin.smtp.client import Client, Delivery, Envelope, Settings
 from plugin.smtp.envelope import data_octets
 from plugin.smtp.session import BLOCK_BYTES
+from plugin.smtp.stream import Stream
 from tests.smtp.scripted import CONTENT, Clock, Peer, ScriptedRelay, Step, said
 
 SETTINGS = Settings(host="relay.test", helo_name="client.test")
@@ -40,6 +42,30 @@ def test_results_come_one_by_one_and_the_connection_is_kept() -> None:
     assert not relay.streams[0].closed
     assert verdicts(client.deliver([LETTER])) == ["content 250"]
     client.close()
+    client.close()
+    relay.assert_played()
+
+
+@pytest.mark.parametrize(
+    ("address", "literal"),
+    [
+        ("192.168.1.77", "[192.168.1.77]"),
+        ("fe80::1", "[IPv6:fe80::1]"),
+        (None, "[127.0.0.1]"),
+    ],
+)
+def test_without_a_name_we_are_the_address_of_our_end(address: str | None, literal: str) -> None:
+    hello = said("S: 220 relay.test", f"C: EHLO {literal}", "S: 250 relay.test")
+    relay = ScriptedRelay([*hello, *MAIL, *QUIT])
+
+    def connect() -> Stream:
+        stream = relay.connect()
+        if address is not None:
+            stream.local_address = ip_address(address)  # type: ignore[attr-defined]  # a Stream may have it
+        return stream
+
+    client = Client(connect, Settings(host="relay.test"), clock=relay.clock)
+    assert verdicts(client.deliver([LETTER])) == ["content 250"]
     client.close()
     relay.assert_played()
 

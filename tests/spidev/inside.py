@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import ipaddress
 import json
@@ -71,8 +72,23 @@ def errors(tries: int) -> list[list[Any]]:
     return told
 
 
+def second() -> list[str]:
+    """Exchange while another has the device open, and once it is closed."""
+    told: list[str] = []
+    with closing(SpidevBus(DEVICE)) as mine, closing(SpidevBus(DEVICE)) as other:
+        for use in (mine, other):
+            try:
+                told.append(use.exchange(bytes.fromhex("0f001700")).hex())
+            except OSError as error:
+                told.append(str(error))
+        mine.close()
+        told.append(other.exchange(bytes.fromhex("0f001700")).hex())
+    return told
+
+
 def together() -> list[str]:
-    """Exchange from two threads, each with the device open for itself."""
+    """Exchange from two threads, each with the device open for itself, which its lock would not have."""
+    fcntl.flock = lambda *_: None
     answers: list[str] = []
 
     def one() -> None:
@@ -106,7 +122,7 @@ def send(port: int, size: int, machine: str) -> None:
 
 
 WHAT: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (memory, exchange, reset, errors, together, send)
+    one.__name__: one for one in (memory, exchange, reset, errors, second, together, send)
 }
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char is_device[FILES];
+static int lock_of[FILES]; /* flock is on the device, which all who have it open share */
 
 /* What the kernel keeps for the device, whoever has it open. */
 static uint32_t mode, speed_hz = 125000000;
@@ -84,6 +85,18 @@ static int is_the_device(const char *path)
 	return device && !strcmp(path, device);
 }
 
+static int open_lock(const char *socket_path)
+{
+	char path[sizeof ((struct sockaddr_un *)0)->sun_path + 8];
+	int fd;
+
+	snprintf(path, sizeof path, "%s.lock", socket_path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		abort();
+	return fd;
+}
+
 static int open_device(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -99,6 +112,7 @@ static int open_device(void)
 		return -1;
 	}
 	is_device[fd] = 1;
+	lock_of[fd] = open_lock(path);
 	return fd;
 }
 
@@ -135,9 +149,20 @@ int close(int fd)
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "close");
-	if (fd >= 0 && fd < FILES)
+	if (fd >= 0 && fd < FILES && is_device[fd]) {
 		is_device[fd] = 0;
+		real(lock_of[fd]);
+	}
 	return real(fd);
+}
+
+int flock(int fd, int operation)
+{
+	static int (*real)(int, int);
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "flock");
+	return real(fd >= 0 && fd < FILES && is_device[fd] ? lock_of[fd] : fd, operation);
 }
 
 /* --- the driver ----------------------------------------------------------------------------------------------- */

@@ -69,6 +69,12 @@ def test_a_system_call_does_not_hold_up_other_threads(rig: Rig) -> None:
     assert rig.run("together") == ["00010207", "00010207"]
 
 
+def test_a_chip_has_one_master(rig: Rig) -> None:
+    first, refused, afterwards = rig.run("second")
+    assert first == afterwards == "00010207"
+    assert refused == f"{DEVICE} is in use by another process: stop the service first, for a chip has one master"
+
+
 # --- Faults of the device -------------------------------------------------------------------------------------
 
 

@@ -51,6 +51,7 @@ class Board:
             assert served.recv(100) == b"hello"
             served.sendall(b"world")
             assert connection.receive(100, timeout_s=5) == b"world"
+        assert connection.local_address == ADDRESSING.address
         connection.close()
 
     def close(self) -> None:

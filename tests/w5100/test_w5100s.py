@@ -8,8 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from plugin.w5100 import BusError, Chip, ChipLost, ChipNotFound, ChipTimeout, TcpSocket
+from plugin.w5100 import BusError, Chip, ChipLost, ChipNotFound, ChipTimeout, SocketTimeout, TcpSocket
 from plugin.w5100.emulator import Emulator, LinkDown
+from plugin.w5100.registers import Command, Status
 from tests.w5100.scripted import ADDRESSING, PEER, PORT, FakeClock, LongFrameChip, carry_mail, ready
 
 # --- which chip is there --------------------------------------------------------------------------------------
@@ -244,3 +245,10 @@ def test_registers_that_live_are_read_as_on_a_w5100(bus: LongFrameChip, socket: 
     count = "0f040300" + "0f040200" + ("0f042600" + "0f042700") * 2
     assert ("f0040204" + count, 4) in bus.wire
     assert {frame_bytes for _, frame_bytes in bus.wire} == {4}
+
+
+def test_a_chip_that_does_not_show_arp_blames_neither_it_nor_the_host() -> None:
+    bus = LongFrameChip()
+    bus.on[Command.CONNECT] = lambda number: bus.status(Status.SYNSENT)
+    with closing(ready(bus).tcp_socket()) as socket, pytest.raises(SocketTimeout, match="no answer to ARP or SYN"):
+        socket.connect(PEER, PORT, timeout_s=3)
