@@ -203,7 +203,7 @@ class Bridge:
                     recipients=arrival.directions.recipients,
                     received_at=received_at,
                     due_at=due_at,
-                    severity=arrival.severity,
+                    severity=arrival.directions.severity,
                 )
                 if due_at > now:
                     outcome = held_back(arrival, rate=self._rates.per_minute[route], due_at=utc(due_at))

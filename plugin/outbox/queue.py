@@ -34,7 +34,7 @@ _TURN: Final = (
 )
 _UNREACHED: Final = (
     "SELECT number FROM letter INDEXED BY letter_unreached WHERE state = 'waiting' AND unreached = 1 "
-    "AND due_at > ? ORDER BY urgency, received_at LIMIT ?"
+    "ORDER BY urgency, received_at LIMIT ?"
 )
 _NEXT: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' ORDER BY due_at LIMIT ?"
 _OLDEST: Final = "SELECT MIN(received_at) FROM letter WHERE state <> 'settled'"
@@ -181,7 +181,7 @@ class Outbox:
         ``spread_s``. At most ``HASTEN_STEP`` in one call, and each once: what fails anew waits anew.
         """
         with self._database.transaction() as db:
-            rows = db.execute(_UNREACHED, (now, HASTEN_STEP)).fetchall()
+            rows = db.execute(_UNREACHED, (HASTEN_STEP,)).fetchall()
             gap_s = spread_s / len(rows) if len(rows) > HASTEN_AT_ONCE else 0.0
             db.executemany(
                 "UPDATE letter SET due_at = MIN(due_at, ?), unreached = 0 WHERE number = ?",
