@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin.alert import RecipientState
 from plugin.outbox import Keep
 from tests.bridge.house import ALICE, House
 
@@ -59,7 +60,8 @@ def test_a_copy_of_a_running_outbox_opens(tmp_path: Path, copy: Callable[[Path, 
 def test_what_is_remembered_of_failures_is_bounded_as_well(tmp_path: Path) -> None:
     house = House(tmp_path / "outbox.db")
     house.outbox._keep = Keep(age_s=1000, alerts=3)
-    house.relay.plan[ALICE] = ["deferred", "refused"] * 8
+    put_off: list[RecipientState] = ["deferred"] * 8
+    house.relay.plan[ALICE] = [*put_off, "refused"]
     for n in range(8):
         house.accept({"id": f"{n}", "message": "x" * 5000}, packet_id=n + 1)
     house.accept({"to": 5}, packet_id=9)
