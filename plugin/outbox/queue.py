@@ -75,6 +75,14 @@ class Outbox:
         """Where the file was moved that this start has found damaged, or None."""
         return self._database.set_aside
 
+    @property
+    def set_aside_problem(self) -> str | None:
+        """One sentence on the file that this start has found damaged, or None."""
+        aside = self._database.set_aside
+        if aside is None:
+            return None
+        return f"the outbox was damaged and is set aside as {aside}: see what was lost, then move that file away"
+
     def close(self) -> None:
         """Close the file; may be repeated."""
         self._database.close()

@@ -347,7 +347,7 @@ class Service:
             waiting = {"waiting": None, "oldest_waiting_s": None}
         relay_problem = self._standings.problem
         return {
-            "queue": {**waiting, "problem": self._trouble.problem},
+            "queue": {**waiting, "problem": self._trouble.problem or self._outbox.set_aside_problem},
             "relay": {"ok": relay_problem is None, "problem": relay_problem},
             "chip": {
                 "ok": self._uplink.problem is None,

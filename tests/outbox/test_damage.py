@@ -94,6 +94,7 @@ def test_a_damaged_file_is_set_aside_and_the_work_goes_on(
         house = House(path)
     (aside,) = asides(path)
     assert house.outbox.set_aside == aside
+    assert aside.name in (house.outbox.set_aside_problem or "")
     assert aside.read_bytes() == before
     (line,) = (one for one in caplog.records if one.levelno == logging.ERROR)
     assert "event=outbox_damaged" in line.getMessage()
@@ -112,7 +113,7 @@ def test_a_damaged_file_is_set_aside_and_the_work_goes_on(
     house.accept({"id": "new"}, packet_id=999)
     house.outbox.close()
     again = Outbox(path)
-    assert (again.set_aside, again.depth().waiting) == (None, 1)
+    assert (again.set_aside, again.set_aside_problem, again.depth().waiting) == (None, None, 1)
     again.close()
 
 
