@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from plugin.alert import Alert, AlertState, Malformed, Message, Outcome, RecipientOutcome, Severity
+from plugin.alert import Alert, AlertState, Malformed, Message, Outcome, RecipientOutcome
 from plugin.route import Directions, Rejected
 
 _log = logging.getLogger("hardwire.bridge")
@@ -48,7 +48,6 @@ class Arrival:
     correlation: bytes | None
     directions: Directions | None
     failure: Outcome | None
-    severity: Severity | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -174,7 +173,6 @@ def _arrival(
         correlation=alert.correlation,
         directions=directions,
         failure=failure,
-        severity=alert.severity if isinstance(alert, Alert) else None,
         warnings=alert.warnings if isinstance(alert, Alert) else (),
     )
 

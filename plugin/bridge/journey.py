@@ -209,7 +209,7 @@ class Bridge:
                     recipients=arrival.directions.recipients,
                     received_at=now,
                     due_at=due_at,
-                    severity=arrival.severity,
+                    severity=arrival.directions.severity,
                 )
                 if due_at > now:
                     outcome = held_back(arrival, rate=self._rates.per_minute[route], due_at=self._date(due_at))

@@ -34,7 +34,7 @@ _TURN: Final = (
 )
 _UNREACHED: Final = (
     "SELECT number FROM letter INDEXED BY letter_unreached WHERE state = 'waiting' AND unreached = 1 "
-    "AND due_at > ? ORDER BY urgency, received_at LIMIT ?"
+    "ORDER BY urgency, received_at LIMIT ?"
 )
 _NEXT: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' ORDER BY due_at LIMIT ?"
 _OLDEST: Final = "SELECT MIN(received_at) FROM letter WHERE state <> 'settled'"
@@ -74,6 +74,14 @@ class Outbox:
     def set_aside(self) -> Path | None:
         """Where the file was moved that this start has found damaged, or None."""
         return self._database.set_aside
+
+    @property
+    def set_aside_problem(self) -> str | None:
+        """One sentence on the file that this start has found damaged, or None."""
+        aside = self._database.set_aside
+        if aside is None:
+            return None
+        return f"the outbox was damaged and is set aside as {aside}: see what was lost, then move that file away"
 
     def close(self) -> None:
         """Close the file; may be repeated."""
@@ -184,7 +192,7 @@ class Outbox:
         ``spread_s``. At most ``HASTEN_STEP`` in one call, and each once: what fails anew waits anew.
         """
         with self._database.transaction() as db:
-            rows = db.execute(_UNREACHED, (now, HASTEN_STEP)).fetchall()
+            rows = db.execute(_UNREACHED, (HASTEN_STEP,)).fetchall()
             gap_s = spread_s / len(rows) if len(rows) > HASTEN_AT_ONCE else 0.0
             db.executemany(
                 "UPDATE letter SET due_at = MIN(due_at, ?), unreached = 0 WHERE number = ?",

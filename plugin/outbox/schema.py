@@ -148,6 +148,8 @@ CREATE UNIQUE INDEX outcome_final ON outcome (alert, round) WHERE event_type <> 
 _THIRD: Final = """
 -- Whose turn it is: 0 critical, 1 warning, 2 all others; among those the longest due.
 ALTER TABLE letter ADD COLUMN urgency INTEGER NOT NULL DEFAULT 2 CHECK (urgency BETWEEN 0 AND 2);
+UPDATE letter SET urgency = CASE json_extract(directions, '$.severity')
+    WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END WHERE state <> 'settled';
 CREATE INDEX letter_turn ON letter (urgency, due_at) WHERE state = 'waiting';
 
 -- Waits because no relay could be reached, so it need not wait on once one can.

@@ -46,7 +46,7 @@ from plugin.service.reception import Acknowledged, OutboxTrouble, Reception, Ses
 from plugin.service.reloading import Reloading
 from plugin.service.requests import Refused
 from plugin.service.supervisor import Supervisor
-from plugin.service.telling import damage_of, in_a_word, info_of, part_of, without_ages
+from plugin.service.telling import in_a_word, info_of, part_of, without_ages
 
 _log = logging.getLogger("hardwire.service")
 
@@ -378,7 +378,7 @@ class Service:
             self._trouble.note(error)
             waiting = {"waiting": None, "oldest_waiting_s": None}
         return {
-            "queue": {**waiting, "problem": self._trouble.problem or damage_of(self._outbox.set_aside)},
+            "queue": {**waiting, "problem": self._trouble.problem or self._outbox.set_aside_problem},
             "relay": part_of(self._standings.problem),
             # A W5100 has no register that tells of its cable.
             "chip": part_of(self._uplink.problem, link=self._uplink.link),

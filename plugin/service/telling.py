@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from plugin import __version__
@@ -29,16 +28,6 @@ def in_a_word(health: dict[str, Any]) -> str:
 def part_of(problem: str | None, **more: Any) -> dict[str, Any]:
     """Return one part of ``bridge/health``: whether it is well, and what is wrong."""
     return {"ok": problem is None, "problem": problem, **more}
-
-
-def damage_of(set_aside: Path | None) -> str | None:
-    """Return what is to be told of an outbox that this start has found damaged; None: it was whole."""
-    if set_aside is None:
-        return None
-    return (
-        f"the outbox was damaged and is kept as {set_aside}; what could be read of it goes on in a new one: look "
-        "at the disk, and delete that file when it is of no use any more"
-    )
 
 
 def info_of(

@@ -121,7 +121,7 @@ def live(house: House, world: World, messages: list[Message]) -> None:
 
 
 def step(house: House, world: World) -> None:
-    house.carry()
+    house.bridge.carry(house.relay.deliver, limit=3)  # several, so that letters are sealed ahead
     publications = house.bridge.outgoing(100)
     world.told += publications
     house.bridge.published([one.id for one in publications])
@@ -240,3 +240,39 @@ def test_fail_at_every_step_and_go_on(tmp_path: Path, failures: int) -> None:
         assert len({one.id for one in world.told}) == len(world.told)
         house.outbox.close()
         shutil.rmtree(folder)
+
+
+def test_every_commit_is_a_place_to_die(tmp_path: Path) -> None:
+    """The files as of each commit, which is each fsync: they open, and miss nothing acknowledged till then."""
+    folder = tmp_path / "life"
+    folder.mkdir()
+    world = World(Clock())
+    everything = {(one.topic, one.payload) for one in world.unacknowledged}
+    copies: list[tuple[Path, set[tuple[str, bytes]]]] = []
+
+    def copy_before_the_next(number: int, what: str) -> None:
+        # What follows a COMMIT sees the files as it has left them.
+        if what.startswith("BEGIN"):
+            copies.append((tmp_path / f"{number}", set()))
+            shutil.copytree(folder, copies[-1][0])
+            left = {(one.topic, one.payload) for one in world.unacknowledged}
+            copies[-1][1].update(everything - left)
+
+    house = build(folder / "outbox.db", world, Steps(copy_before_the_next))
+    house.bridge.recover()
+    live(house, world, world.unacknowledged)
+    house.outbox.close()
+    assert len(copies) > 15
+    assert copies[-1][1] == everything
+    for copy, acknowledged in copies:
+        reborn = House(copy / "outbox.db", clock=Clock())
+        assert reborn.outbox.set_aside is None
+        assert reborn.rows("PRAGMA integrity_check") == [("ok",)]
+        assert reborn.rows("PRAGMA foreign_key_check") == []
+        assert reborn.rows("SELECT COUNT(*) FROM alert")[0][0] >= len(acknowledged)
+        reborn.bridge.recover()
+        assert (
+            reborn.bridge.health().waiting
+            == reborn.rows("SELECT COUNT(DISTINCT letter) FROM alert WHERE settled_at IS NULL")[0][0]
+        )
+        reborn.outbox.close()

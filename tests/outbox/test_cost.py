@@ -35,6 +35,7 @@ SCANS = {
     "SCAN publication USING COVERING INDEX publication_outcome",
     "SCAN alert USING COVERING INDEX alert_settled",
     "SCAN alert USING INDEX alert_settled",
+    "SCAN letter USING INDEX letter_unreached",
     "SCAN CONSTANT ROW",
 }
 
@@ -66,8 +67,18 @@ def a_whole_life(house: House) -> None:
     house.accept({"id": "x"})
     house.publish()
     house.bridge.health()
+    house.relay.plan[ALICE] = ["refused"]
+    house.accept({"id": "y", "severity": "critical"}, packet_id=3)
+    house.carry()
+    house.bridge.retry([3])
+    house.outbox.put_on_wire([], newly_sealed=())
+    house.outbox.take_off_wire([])
+    house.outbox.more_urgent(2, now=house.clock.now)
+    house.outbox.hasten(house.clock.now, spread_s=1.0)
+    house.carry()
+    house.publish()
     house.clock.forward(40 * 86_400)
-    assert house.outbox.prune(now=house.clock.now) == 2
+    assert house.outbox.prune(now=house.clock.now) == 3
 
 
 def test_every_statement_finds_its_rows_by_an_index(tmp_path: Path) -> None:
@@ -78,8 +89,8 @@ def test_every_statement_finds_its_rows_by_an_index(tmp_path: Path) -> None:
     assert len(queries) > 25
     with house.outbox._database.reading() as db:
         for sql in queries:
-            count = max([sql.count("?"), *(int(one) for one in re.findall(r"\?(\d+)", sql))])
-            count = 1 if "?1" in sql else count
+            numbered = [int(one) for one in re.findall(r"\?(\d+)", sql)]
+            count = max(numbered) if numbered else sql.count("?")
             for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * count):
                 step = row["detail"]
                 assert "TEMP B-TREE" not in step, f"{sql}: {step}"
@@ -123,11 +134,18 @@ def work(house: House, calls: Any) -> int:
 
 @pytest.mark.parametrize("due_at", [0, 4e9], ids=["all due", "none due"])
 def test_the_work_is_the_same_with_100000_waiting(tmp_path: Path, due_at: float) -> None:
+    most_urgent = {"id": "one more", "severity": "critical"}  # which is the one to be carried in either
+
     def one_alert(house: House) -> Iterator[tuple[str, int]]:
-        yield "accept", work(house, lambda: house.bridge.accept([house.message({"id": "one more"})]))
+        yield "accept", work(house, lambda: house.bridge.accept([house.message(most_urgent)]))
         yield "next_due_in", work(house, house.bridge.next_due_in)
         yield "health", work(house, house.bridge.health)
         yield "claim", work(house, lambda: house.outbox.claim(now=house.clock.now, limit=1))
+        house.outbox.release(range(2 * WAITING))
+        yield "more urgent", work(house, lambda: house.outbox.more_urgent(2, now=house.clock.now))
+        yield "carry", work(house, house.carry)
+        yield "publish", work(house, lambda: house.publish(1))
+        yield "hasten", work(house, lambda: house.outbox.hasten(house.clock.now, spread_s=1.0))
 
     empty, full = House(tmp_path / "empty.db"), House(tmp_path / "full.db", queue=2 * WAITING)
     with full.outbox._database.transaction() as db:

@@ -1,97 +1,198 @@
-"""A damaged file is set aside, and what can be read of its waiting letters goes on in a new one."""
+"""A damaged file is set aside and named, what can be read of it goes on, and nothing is overwritten."""
 
 from __future__ import annotations
 
 import logging
-import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from plugin.outbox import Outbox
-from plugin.outbox.integrity import check
-from tests.bridge.house import House
+from plugin.outbox import Outbox, OutboxError, OutboxReadOnly
+from plugin.outbox import integrity as integrity_module
+from plugin.outbox.salvage import set_aside
+from tests.bridge.house import BOB, House
 
-LETTERS = 60
+NOW = 1_764_115_200.0  # 2025-11-26T00:00:00Z
+PAGE = 4096
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """An outbox in which letters wait, closed: one file."""
-    house = House(tmp_path / "outbox.db")
-    house.bridge.accept(
-        [house.message({"id": str(n), "message": "x" * 300}, packet_id=n + 1) for n in range(LETTERS)]
-    )
+def filled(path: Path, count: int = 200) -> None:
+    """Make an outbox: half of its letters wait as they came, half are sealed and due to one of two recipients."""
+    house = House(path)
+    messages = [house.message({"id": f"{n}", "message": "x" * 900}, "both", packet_id=n + 1) for n in range(count)]
+    house.bridge.accept(messages)
+    house.relay.plan[BOB] = ["deferred"]
+    house.bridge.carry(house.relay.deliver, limit=count // 2)
     house.outbox.close()
-    with sqlite3.connect(tmp_path / "outbox.db") as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def root_page(path: Path, name: str) -> int:
+    db = sqlite3.connect(path)
+    page = int(db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0])
     db.close()
-    return tmp_path / "outbox.db"
+    return page
 
 
-def overwritten(octets: bytes, start: int, size: int, value: bytes | None = None) -> bytes:
-    rubbish = random.Random(start).randbytes(size) if value is None else value * size
-    return (octets[:start] + rubbish + octets[start + size :])[: len(octets)]
+def overwrite(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(b"\xde\xad\xbe\xef" * (PAGE // 4))
 
 
-def waiting(outbox: Outbox) -> list[str]:
-    claims = outbox.claim(now=4e9, limit=1000)
-    assert all(one.possible_duplicate for one in claims)
-    return [one.alerts[0].id for one in claims]
+def rubbish(path: Path) -> None:
+    path.write_bytes(b"\xde\xad\0\xef" * 1500)
 
 
-DAMAGES: dict[str, tuple[Callable[[bytes], bytes], int]] = {
-    "the second half is missing": (lambda octets: octets[: len(octets) // 2 // 4096 * 4096], 0),
-    "the first page is rubbish": (lambda octets: overwritten(octets, 0, 4096), 0),
-    "the first page is zeros": (lambda octets: overwritten(octets, 0, 4096, b"\0"), 0),
-    "all is rubbish": (lambda octets: overwritten(octets, 0, len(octets)), 0),
-    "the last page is rubbish": (lambda octets: overwritten(octets, len(octets) - 4096, 4096), LETTERS // 2),
-}
+def first_page(path: Path) -> None:
+    filled(path)
+    with path.open("r+b") as file:
+        file.write(bytes(PAGE))
 
 
-@pytest.mark.parametrize(("damage", "at_least"), DAMAGES.values(), ids=DAMAGES.keys())
-def test_the_service_goes_on_with_a_new_file(
-    path: Path, damage: Callable[[bytes], bytes], at_least: int, caplog: pytest.LogCaptureFixture
+def truncated(path: Path) -> None:
+    filled(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 3 // PAGE * PAGE)
+
+
+def index_of_due(path: Path) -> None:
+    filled(path)
+    overwrite(path, root_page(path, "letter_due"))
+
+
+def attempts(path: Path) -> None:
+    filled(path)
+    overwrite(path, root_page(path, "attempt"))
+
+
+def letters(path: Path) -> None:
+    filled(path)
+    overwrite(path, root_page(path, "letter"))
+
+
+def asides(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("outbox.db.damaged-*Z"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "salvaged"),
+    [(rubbish, 0), (first_page, 0), (truncated, None), (index_of_due, 200), (attempts, 200), (letters, 0)],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_a_damaged_file_is_set_aside_and_the_work_goes_on(
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    salvaged: int | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broken = damage(path.read_bytes())
-    path.write_bytes(broken)
-    with caplog.at_level(logging.WARNING, "hardwire.outbox"), Outbox(path) as outbox:
-        assert outbox.set_aside is not None
-        assert outbox.set_aside.read_bytes() == broken
-        assert f"event=outbox_damaged set_aside='{outbox.set_aside}'" in caplog.text
-        saved = waiting(outbox)
-        assert set(saved) <= {str(n) for n in range(LETTERS)}
-        assert len(saved) == len(set(saved))
-        assert at_least <= len(saved)
-    with Outbox(path) as again:  # which is whole
-        assert again.set_aside is None
+    path = tmp_path / "outbox.db"
+    damage(path)
+    before = path.read_bytes()
+    with caplog.at_level(logging.WARNING, "hardwire.outbox"):
+        house = House(path)
+    (aside,) = asides(path)
+    assert house.outbox.set_aside == aside
+    assert aside.name in (house.outbox.set_aside_problem or "")
+    assert aside.read_bytes() == before
+    (line,) = (one for one in caplog.records if one.levelno == logging.ERROR)
+    assert "event=outbox_damaged" in line.getMessage()
+    assert aside.name in line.getMessage()
+    waiting = house.bridge.health().waiting
+    assert salvaged in (None, waiting)
+    assert house.rows("PRAGMA integrity_check") == [("ok",)]
+    house.bridge.recover()
+    while house.bridge.next_due_in() is not None:  # what was taken over can be sent, each to whom it was due to
+        house.clock.forward(house.bridge.next_due_in() or 0)
+        house.bridge.carry(house.relay.deliver, limit=50)
+    assert len(house.relay.letters) == waiting
+    assert len({one.alert_ids for one in house.relay.letters}) == waiting
+    outcomes = house.outcomes()
+    assert {one["possible_duplicate"] for one in outcomes} <= {True}
+    house.accept({"id": "new"}, packet_id=999)
+    house.outbox.close()
+    again = Outbox(path)
+    assert (again.set_aside, again.set_aside_problem, again.depth().waiting) == (None, None, 1)
+    again.close()
 
 
-def test_what_was_set_aside_before_is_not_overwritten(path: Path) -> None:
-    kept = []
-    for rubbish in (b"\0first", b"\0second"):
-        path.write_bytes(rubbish * 2000)
+def test_a_sealed_letter_is_salvaged_with_its_octets_and_fates(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    filled(path, 4)
+    overwrite(path, root_page(path, "attempt"))
+    house = House(path)
+    sealed = [one for one in house.outbox.claim(now=4e9, limit=9) if one.sealed]
+    assert [one.sealed.message_id for one in sealed if one.sealed] == [
+        "<0.firing.1@example.net>",
+        "<1.firing.2@example.net>",
+    ]
+    assert {one.sealed.recipients for one in sealed if one.sealed} == {(BOB,)}
+    house.outbox.close()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    names = []
+    for n in range(3):
+        path.write_bytes(b"%d" % n)
+        path.with_name("outbox.db-wal").write_bytes(b"log %d" % n)
+        names.append(set_aside(path, now=NOW))
+    stem = "outbox.db.damaged-20251126T000000Z"
+    assert [one.name for one in names] == [stem, f"{stem}-2", f"{stem}-3"]
+    assert [one.read_bytes() for one in names] == [b"0", b"1", b"2"]
+    assert [one.with_name(f"{one.name}-wal").read_bytes() for one in names] == [b"log 0", b"log 1", b"log 2"]
+    assert not path.exists()
+
+
+def test_a_file_that_cannot_be_set_aside_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "outbox.db"
+    rubbish(path)
+
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutboxReadOnly):
+        Outbox(path)
+    assert path.read_bytes() == b"\xde\xad\0\xef" * 1500
+
+
+class TestTheLookIsBounded:
+    def test_a_large_file_is_looked_at_in_part_and_that_is_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "outbox.db"
+        filled(path, 4)
+        monkeypatch.setattr(integrity_module, "CHECK_BYTES", PAGE)
+        with caplog.at_level(logging.WARNING, "hardwire.outbox"):
+            Outbox(path).close()
+        assert "event=outbox_checked_in_part" in caplog.text
+        overwrite(path, root_page(path, "recipient"))  # what the queue cannot do without is looked at all the same
         with Outbox(path) as outbox:
             assert outbox.set_aside is not None
-            kept.append(outbox.set_aside)
-    assert [one.read_bytes()[1:7] for one in kept] == [b"first\0", b"second"]
+
+    def test_it_ends_at_its_deadline(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "outbox.db"
+        filled(path, 20)
+        monkeypatch.setattr(integrity_module, "CHECK_S", -1.0)
+        with caplog.at_level(logging.WARNING, "hardwire.outbox"), Outbox(path) as outbox:
+            assert outbox.depth().waiting == 20
+        assert "looked_at='nothing'" in caplog.text
 
 
-def test_a_whole_file_stays_where_it_is(path: Path) -> None:
-    with Outbox(path) as outbox:
-        assert outbox.set_aside is None
-        claims = outbox.claim(now=4e9, limit=1000)
-    assert len(claims) == LETTERS
-    assert not any(one.possible_duplicate for one in claims)
+def test_only_damage_sets_a_file_aside(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    filled(path, 4)
 
+    class Sick(sqlite3.Connection):
+        def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
 
-def test_a_check_that_takes_too_long_is_cut_short_and_says_so(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    now = iter(range(0, 10**9, 60))
-    with sqlite3.connect(path) as db, caplog.at_level(logging.WARNING, "hardwire.outbox"):
-        check(db, path, clock=lambda: float(next(now)))
-    db.close()
-    assert "event=outbox_checked_in_part" in caplog.text
+    with pytest.raises(OutboxError, match="disk I/O error"):
+        Outbox(path, factory=Sick)
+    assert asides(path) == []
