@@ -35,6 +35,7 @@ ORDER: Final[tuple[Kind, ...]] = ("docker", "mosquitto", "embedded")
 MAIL_SERVERS: Final = "mail-servers"  # HARDWIRE_REQUIRE may name them as well; tests/servers/rig.py heeds it
 DNSMASQ: Final = "dnsmasq"  # likewise; tests/w5100/test_dhcp_dnsmasq.py heeds it
 SPIDEV: Final = "spidev"  # likewise; tests/spidev/rig.py heeds it
+SMALL_DISK: Final = "small-disk"  # likewise; tests/reliability heeds it
 IMAGE: Final = "eclipse-mosquitto:2"
 ENGINE_TIMEOUT_S: Final = 2.0
 START_TIMEOUT_S: Final = 20.0
@@ -188,7 +189,7 @@ def hindrance(kind: Kind) -> str | None:
 def required(environment: Mapping[str, str] = os.environ) -> tuple[Kind, ...]:
     """Return the kinds that HARDWIRE_REQUIRE names; raises ValueError for one that does not exist."""
     names = [one.strip() for one in environment.get("HARDWIRE_REQUIRE", "").split(",") if one.strip()]
-    known = (*ORDER, MAIL_SERVERS, DNSMASQ, SPIDEV)
+    known = (*ORDER, MAIL_SERVERS, DNSMASQ, SPIDEV, SMALL_DISK)
     if unknown := [one for one in names if one not in known]:
         raise ValueError(f"HARDWIRE_REQUIRE: {unknown} are not known; there are {', '.join(known)}")
     return tuple(kind for kind in ORDER if kind in names)
