@@ -1,7 +1,7 @@
 """An SMTP server for whole bridges: counts mails by the alert they tell of, and can be as servers sometimes are.
 
-An alert is known by the subject of its mail. Every reply leaves ``delay_s`` after what it answers has arrived, which
-stands for one round trip; the connection itself costs none.
+An alert is known by the subject of its mail. Every reply leaves ``delay_s`` after what it answers has arrived,
+which stands for one round trip; the connection itself costs none.
 
 Requests (see ``benchmarks.child``):
 

@@ -27,7 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help=f"alerts of each test of tests/reliability ({RELIABILITY_ALERTS})",
     )
-    parser.addoption("--reliability-seeds", type=int, default=1, metavar="N", help="how often what is drawn is drawn")
+    parser.addoption(
+        "--reliability-seeds", type=int, default=1, metavar="N", help="how often what is drawn is drawn"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A house whose parts can be taken away: a broker that keeps what waits, a mail server that counts, a publisher."""
+"""A house whose parts can be taken away: a broker that keeps what waits, a mail server that counts, people."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class MailSink:
 
 
 class Household:
-    """Publishes alerts with QoS 1 and counts the PUBACKs; reads final outcomes in a session that the broker keeps."""
+    """Publishes alerts with QoS 1, counts the PUBACKs, reads final outcomes in a session that the broker keeps."""
 
     def __init__(self, port: int) -> None:
         self._lock = threading.Lock()
@@ -230,7 +230,9 @@ class Household:
             one.loop_stop()
 
 
-def configured(folder: Path, broker: Mosquitto, sink: MailSink, *, outbox: Path | None = None, seed: int = 0) -> Path:
+def configured(
+    folder: Path, broker: Mosquitto, sink: MailSink, *, outbox: Path | None = None, seed: int = 0
+) -> Path:
     """Write a hardwire.yaml with nothing but what it must have; ``seed`` above 0 puts faults on the SPI bus."""
     bus = "emulator"
     if seed:
@@ -271,7 +273,7 @@ def duplicates(mails: Sequence[Mail]) -> dict[str, int]:
 
 
 def assert_nothing_lost(mails: Sequence[Mail], outcomes: dict[str, dict[str, Any]], names: Sequence[str]) -> None:
-    """Every alert has a mail and a success; all mails of an alert are one and the same, and said to be possible."""
+    """Every alert has a mail and a success; all mails of an alert are one and the same, and were foretold."""
     message_ids: dict[str, set[str]] = {}
     for one in mails:
         message_ids.setdefault(one.alert, set()).add(one.message_id)

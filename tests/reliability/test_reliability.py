@@ -1,16 +1,14 @@
 """Nothing is lost: ``hardwire run`` on the emulated chip while everything around it, and it too, is taken away.
 
 Broker and mail server are real. What is counted is at the ends: PUBACKs and outcomes at the publisher's side,
-accepted mails by alert at the mail server's. ``--reliability-alerts N`` and ``--reliability-seeds N`` make it longer.
+accepted mails by alert at the mail server's. ``--reliability-alerts`` and ``--reliability-seeds`` make it longer.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,13 +34,16 @@ from tests.reliability.house import (
 
 KILLS: Final = 5
 RESTARTS: Final = 3
+AWAY_S: Final = 20
+TROUBLE_S: Final = 15
 ALL_S: Final = 75.0  # for all mails, from the last alert or from the end of the trouble on
 BACK_S: Final = 10.0  # the bar: everything is there so soon after the end of the trouble
 LANES: Final = 2  # the default
-WINDOW: Final = 4096 // (3 * REPLY_BYTES)  # letters that a lane has on the way: the replies to each must fit RX memory
+WINDOW: Final = 4096 // (
+    3 * REPLY_BYTES
+)  # letters that a lane has on the way: the replies to each must fit RX memory
 MEMORY_BYTES: Final = 96 * 1024 * 1024
 FLOOD: Final = 20_000
-QUEUED_AT_MOST: Final = 1000  # more than these are dropped by a mosquitto that is not told otherwise
 PENDING: Final = 2_000_000_000.0 * 2  # a time at which everything is due
 
 pytestmark = pytest.mark.timeout(180)
@@ -50,7 +51,9 @@ pytestmark = pytest.mark.timeout(180)
 
 def wait_mails(house: House, count: int, timeout_s: float = ALL_S) -> None:
     """Wait until there is a mail of so many alerts."""
-    until(lambda: house.sink.alerts() >= count, lambda: f"mails of {count} alerts, {house.sink.alerts()}", timeout_s)
+    until(
+        lambda: house.sink.alerts() >= count, lambda: f"mails of {count} alerts, {house.sink.alerts()}", timeout_s
+    )
 
 
 def wait_more_mails(house: House, more: int, process: Process) -> None:
@@ -107,9 +110,12 @@ def test_the_mail_server_is_gone_for_20_s(house: House, names: list[str], tmp_pa
         house.household.publish(names)
         wait_mails(house, len(names) // 5)
         house.sink.go_away()
-        time.sleep(20)
+        time.sleep(AWAY_S)
         back_at = house.sink.come_back()
         mails = the_end(house, process, names)
+    assert (
+        sum(duplicates(mails).values()) <= LANES * WINDOW
+    )  # what was cut off after its 250 and before it was read
     assert within(mails, back_at) <= BACK_S
 
 
@@ -118,7 +124,7 @@ def test_the_mail_server_says_451_for_15_s(house: House, names: list[str], tmp_p
     with Process(configured(tmp_path, house.broker, house.sink)) as process:
         process.wait_connected()
         house.household.publish(names)
-        time.sleep(15)
+        time.sleep(TROUBLE_S)
         house.sink.be()
         back_at = time.monotonic()
         mails = the_end(house, process, names)
@@ -127,14 +133,19 @@ def test_the_mail_server_says_451_for_15_s(house: House, names: list[str], tmp_p
 
 
 def test_every_second_connection_is_turned_away(house: House, names: list[str], tmp_path: Path) -> None:
-    """And a connection takes 20 mails, or nearly all would go by the first."""
+    """For 15 s; and a connection takes 20 mails meanwhile, or nearly all would go by the first."""
     house.sink.be(trouble="421", mails_a_connection=20)
     with Process(configured(tmp_path, house.broker, house.sink)) as process:
         process.wait_connected()
         house.household.publish(names)
+        time.sleep(TROUBLE_S)
+        turned_away = house.sink.connections() // 2
+        house.sink.be()
+        back_at = time.monotonic()
         mails = the_end(house, process, names)
+    assert turned_away
     assert not duplicates(mails)
-    assert house.sink.connections() >= len(names) // 20
+    assert within(mails, back_at) <= BACK_S
 
 
 def test_the_mail_server_is_slow(house: House, names: list[str], tmp_path: Path) -> None:
@@ -242,7 +253,7 @@ def test_faults_on_the_spi_bus_with_all_of_it(house: House, names: list[str], tm
         time.sleep(draw.random())
         house.sink.be(trouble="421", mails_a_connection=20)
         house.household.publish(names[4 * share :])
-        wait_more_mails(house, draw.randint(1, share // 2), process)
+        time.sleep(2 * draw.random())
         house.sink.be()
         the_end(house, process, names)
         assert process.said().count("event=chip_fault") > 0, "the bus has hardly failed"
@@ -272,4 +283,5 @@ def test_a_flood(house: House, pytestconfig: pytest.Config, tmp_path: Path) -> N
         waiting = {one.alerts[0].id for one in outbox.claim(now=PENDING, limit=FLOOD)}
     assert mailed | waiting == set(names)
     assert resident_bytes <= MEMORY_BYTES
-    print(f"published {FLOOD / published_s:.0f}/s, accepted {FLOOD / accepted_s:.0f}/s, {resident_bytes / 1e6:.1f} MB")
+    rates = f"published {FLOOD / published_s:.0f}/s, accepted {FLOOD / accepted_s:.0f}/s"
+    print(f"{rates}, {resident_bytes / 1e6:.1f} MB")
