@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +15,21 @@ settings.register_profile("hardwire", deadline=None, suppress_health_check=[Heal
 settings.load_profile("hardwire")
 
 _SUMMARIES = pytest.StashKey[set[str]]()
+RELIABILITY_ALERTS: Final = 500
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what makes tests/reliability longer; pytest reads no options from conftest files further down."""
+    parser.addoption(
+        "--reliability-alerts",
+        type=int,
+        default=RELIABILITY_ALERTS,
+        metavar="N",
+        help=f"alerts of each test of tests/reliability ({RELIABILITY_ALERTS})",
+    )
+    parser.addoption(
+        "--reliability-seeds", type=int, default=1, metavar="N", help="how often what is drawn is drawn"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A house whose parts can be taken away: a broker that keeps what waits, a counting mail server, a household."""
+"""A house whose parts can be taken away: a broker that keeps what waits, a mail server that counts, people."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class MailSink:
 
 
 class Household:
-    """Publishes alerts with QoS 1 and counts the PUBACKs; reads final outcomes, in a session that is kept."""
+    """Publishes alerts with QoS 1, counts the PUBACKs, reads final outcomes in a session that the broker keeps."""
 
     def __init__(self, port: int) -> None:
         self._lock = threading.Lock()
@@ -273,7 +273,7 @@ def duplicates(mails: Sequence[Mail]) -> dict[str, int]:
 
 
 def assert_nothing_lost(mails: Sequence[Mail], outcomes: dict[str, dict[str, Any]], names: Sequence[str]) -> None:
-    """Every alert has a mail and a success; all mails of an alert are one, and told as possible duplicates."""
+    """Every alert has a mail and a success; all mails of an alert are one and the same, and were foretold."""
     message_ids: dict[str, set[str]] = {}
     for one in mails:
         message_ids.setdefault(one.alert, set()).add(one.message_id)
