@@ -20,7 +20,7 @@ from plugin.config import Relay as RelayConfig
 from plugin.delivery import JITTER, Schedule
 from plugin.mqtt import Settings as MqttSettings
 from plugin.mqtt import TlsSettings
-from plugin.outbox import Keep, Outbox
+from plugin.outbox import Keep, Outbox, Reader
 from plugin.relay import Relay, Relays, Standings
 from plugin.route import Route, Routing
 from plugin.smtp.client import Settings
@@ -259,6 +259,12 @@ def outbox_of(config: Config) -> Outbox:
 def clock_of(outbox: Outbox) -> SteadyClock:
     """Return the clock by which letters wait, going on from where the last run left it; raises OutboxError."""
     return SteadyClock(Mark.read(outbox.memo.get(CLOCK_KEY)))
+
+
+def wall_lead_s(reader: Reader) -> float:
+    """Return by how much the wall clock is ahead of the one by which letters wait, in seconds."""
+    mark = Mark.read(reader.memo(CLOCK_KEY))
+    return 0.0 if mark is None else mark.lead_s
 
 
 def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route], clock: SteadyClock | None = None) -> Bridge:

@@ -36,6 +36,11 @@ class Mark:
             case _:
                 return None
 
+    @property
+    def lead_s(self) -> float:
+        """By how much the wall clock was ahead of the steady one."""
+        return self.wall - self.steady
+
     def as_json(self) -> dict[str, float]:
         """Return what ``read`` takes."""
         return {"steady": self.steady, "wall": self.wall}

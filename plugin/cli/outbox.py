@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,11 +53,13 @@ def list_(config_path: Path, as_json: bool, **page: Any) -> None:
     Example: hardwire outbox list --state failed --config hardwire.yaml
     """
     config = load_config(config_path)
+    from plugin.build import wall_lead_s
     from plugin.outbox import OutboxError, reading
 
     try:
         with reading(config.outbox.path) as reader:
-            letters = reader.list(**page)
+            lead_s = wall_lead_s(reader)
+            letters = [_by_the_wall(one, lead_s) for one in reader.list(**page)]
     except OutboxError as error:
         fail(str(error))
     if as_json:
@@ -78,15 +81,18 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
     Example: hardwire outbox show 7 --config hardwire.yaml
     """
     config = load_config(config_path)
+    from plugin.build import wall_lead_s
     from plugin.outbox import OutboxError, reading
 
     try:
         with reading(config.outbox.path) as reader:
+            lead_s = wall_lead_s(reader)
             shown = reader.show(number)
     except OutboxError as error:
         fail(str(error))
     if shown is None:
         fail(f"there is no letter {number}; `hardwire outbox list` shows which there are")
+    shown = replace(shown, letter=_by_the_wall(shown.letter, lead_s))
     if as_json:
         click.echo(as_text(shown_json(shown)))
         return
@@ -170,6 +176,11 @@ def shown_json(shown: Shown) -> dict[str, Any]:
         "tries": [_attempt_json(one) for one in shown.attempts],
         "outcomes": [json.loads(one) for one in shown.outcomes],
     }
+
+
+def _by_the_wall(letter: Listed, lead_s: float) -> Listed:
+    """Return ``letter`` with the times that people know."""
+    return replace(letter, received_at=letter.received_at + lead_s, due_at=letter.due_at + lead_s)
 
 
 def _recipient_json(recipient: Recipient) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from plugin.outbox import desk
 from plugin.outbox.database import BUSY_TIMEOUT_S
 from plugin.outbox.errors import OutboxDamaged, OutboxTooNew, OutboxUnavailable, explain
-from plugin.outbox.memo import MAX_ERRANDS, MEMO_TABLE
+from plugin.outbox.memo import MAX_ERRANDS, MEMO_TABLE, value_of
 from plugin.outbox.records import Listed, Listing, Shown
 from plugin.outbox.schema import APPLICATION_ID, MIGRATIONS
 
@@ -54,6 +54,10 @@ class Reader:
     def show(self, number: int) -> Shown | None:
         """Return all that is known of the letter ``number``; None if there is none."""
         return desk.show(self._db, number)
+
+    def memo(self, key: str) -> Any:
+        """Return what the service has put under ``key``; None if nothing was."""
+        return value_of(self._db, key)
 
 
 @contextmanager

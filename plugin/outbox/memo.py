@@ -38,10 +38,7 @@ class Memo:
     def get(self, key: str) -> Any:
         """Return what was put under ``key``; None if nothing was."""
         with self._database.reading() as db:
-            if not _is_there(db):
-                return None
-            row = db.execute("SELECT value FROM memo WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row["value"])
+            return value_of(db, key)
 
     def put(self, key: str, value: Any) -> None:
         """Store ``value`` under ``key``, in place of what was there."""
@@ -73,6 +70,14 @@ class Memo:
             db.execute(MEMO_TABLE)
             db.execute("DELETE FROM memo WHERE key >= 'errand/' AND key < 'errand0'")
             db.execute("DELETE FROM memo WHERE key >= 'answer/' AND key < 'answer0'")
+
+
+def value_of(db: sqlite3.Connection, key: str) -> Any:
+    """Return what was put under ``key``; None if nothing was."""
+    if not _is_there(db):
+        return None
+    row = db.execute("SELECT value FROM memo WHERE key = ?", (key,)).fetchone()
+    return None if row is None else json.loads(row["value"])
 
 
 def _is_there(db: sqlite3.Connection) -> bool:

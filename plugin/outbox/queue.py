@@ -32,8 +32,8 @@ _TURN: Final = (
     "SELECT number FROM letter INDEXED BY letter_turn WHERE state = 'waiting' AND urgency = ? AND due_at <= ? "
     "ORDER BY due_at, number LIMIT ?"
 )
-_UNREACHED: Final = (
-    "SELECT number FROM letter INDEXED BY letter_unreached WHERE state = 'waiting' AND unreached = 1 "
+_PUT_OFF: Final = (
+    "SELECT number FROM letter INDEXED BY letter_put_off WHERE state = 'waiting' AND put_off = 1 "
     "ORDER BY urgency, received_at LIMIT ?"
 )
 _NEXT: Final = "SELECT number, due_at FROM letter WHERE state = 'waiting' ORDER BY due_at LIMIT ?"
@@ -192,10 +192,10 @@ class Outbox:
         ``spread_s``. At most ``HASTEN_STEP`` in one call, and each once: what fails anew waits anew.
         """
         with self._database.transaction() as db:
-            rows = db.execute(_UNREACHED, (HASTEN_STEP,)).fetchall()
+            rows = db.execute(_PUT_OFF, (HASTEN_STEP,)).fetchall()
             gap_s = spread_s / len(rows) if len(rows) > HASTEN_AT_ONCE else 0.0
             db.executemany(
-                "UPDATE letter SET due_at = MIN(due_at, ?), unreached = 0 WHERE number = ?",
+                "UPDATE letter SET due_at = MIN(due_at, ?), put_off = 0 WHERE number = ?",
                 [(now + place * gap_s, row["number"]) for place, row in enumerate(rows)],
             )
             return len(rows)

@@ -152,9 +152,9 @@ UPDATE letter SET urgency = CASE json_extract(directions, '$.severity')
     WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END WHERE state <> 'settled';
 CREATE INDEX letter_turn ON letter (urgency, due_at) WHERE state = 'waiting';
 
--- Waits because no relay could be reached, so it need not wait on once one can.
-ALTER TABLE letter ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX letter_unreached ON letter (urgency, received_at) WHERE state = 'waiting' AND unreached = 1;
+-- Waits because a relay has put it off, so it need not wait on once mails are taken again.
+ALTER TABLE letter ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX letter_put_off ON letter (urgency, received_at) WHERE state = 'waiting' AND put_off = 1;
 
 -- How many of the attempts were made in rounds before this one: a new round waits as briefly as the first did.
 ALTER TABLE letter ADD COLUMN earlier INTEGER NOT NULL DEFAULT 0;

@@ -19,7 +19,7 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
     final = settlement.due_at is None
     cursor = db.execute(
         "UPDATE letter SET state = ?, failed = ?, due_at = COALESCE(?, due_at), attempts = ?, "
-        "possible_duplicate = ?, unreached = ? WHERE number = ? AND state <> 'settled'",
+        "possible_duplicate = ?, put_off = ? WHERE number = ? AND state <> 'settled'",
         (
             "settled" if final else "waiting",
             final and any(one.state != "accepted" for one in settlement.recipients),

@@ -143,7 +143,7 @@ def test_a_letter_that_ends_the_process_twice_loses_its_urgency(tmp_path: Path) 
 
 
 class TestHasten:
-    def unreached(self, house: House, *severities: str | None) -> None:
+    def put_off(self, house: House, *severities: str | None) -> None:
         accept(house, *severities)
         house.relay.error = OSError("no route to host")
         assert house.bridge.carry(house.relay.deliver, limit=1) == 1
@@ -152,7 +152,7 @@ class TestHasten:
         house.relay.error = None
 
     def test_what_no_relay_has_heard_of_is_due_at_once(self, house: House) -> None:
-        self.unreached(house, None, "critical", None)
+        self.put_off(house, None, "critical", None)
         assert house.carry() == 0
         assert house.outbox.hasten(house.clock.now, spread_s=9) == 3
         assert house.bridge.next_due_in() == 0
@@ -161,23 +161,27 @@ class TestHasten:
         assert order(house) == ["1", "0", "2"]
         assert house.outbox.hasten(house.clock.now, spread_s=9) == 0
 
-    def test_what_a_relay_has_put_off_waits_on(self, house: House) -> None:
+    def test_so_is_what_a_relay_has_put_off(self, house: House) -> None:
         house.relay.plan[ALICE] = ["deferred"]
         accept(house, None)
         house.carry()
+        assert house.outbox.hasten(house.clock.now, spread_s=9) == 1
+        assert house.carry() == 1
+
+    def test_what_nobody_has_put_off_is_left_alone(self, house: House) -> None:
+        accept(house, None)
         assert house.outbox.hasten(house.clock.now, spread_s=9) == 0
-        assert house.carry() == 0
 
     def test_many_are_spread(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("plugin.outbox.queue.HASTEN_AT_ONCE", 2)
-        self.unreached(house, None, None, "critical", None)
+        self.put_off(house, None, None, "critical", None)
         now = house.clock.now
         assert house.outbox.hasten(now, spread_s=4) == 4
         due = dict(house.rows("SELECT alert.id, due_at - ? FROM letter JOIN alert ON letter = letter.number", now))
         assert due == {"2": 0.0, "0": 1.0, "1": 2.0, "3": 3.0}
 
     def test_nobody_waits_longer_for_it(self, house: House) -> None:
-        self.unreached(house, *[None] * 30)
+        self.put_off(house, *[None] * 30)
         before = dict(house.rows("SELECT number, due_at FROM letter"))
         house.outbox.hasten(house.clock.now, spread_s=1e6)
         after = dict(house.rows("SELECT number, due_at FROM letter"))

@@ -6,12 +6,14 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from plugin.bridge import Mark
 from plugin.cli import main
 from plugin.outbox import OutboxUnavailable, ask
 from tests.bridge.house import ALICE, BOB, House
@@ -91,6 +93,17 @@ def test_a_letter_is_shown_with_its_dialogue(house: House, config: Path) -> None
     missing = outbox(config, "show", "99")
     assert missing.exit_code == 1
     assert "there is no letter 99" in missing.stderr
+
+
+def test_times_are_those_of_the_clock_on_the_wall(house: House, config: Path) -> None:
+    day_s = 86_400.0
+    before = listed(config, "--state", "waiting")
+    house.outbox.memo.put("clock", Mark(steady=0.0, wall=day_s).as_json())
+    after = listed(config, "--state", "waiting")
+    for key in ("received_at", "due_at"):
+        early, late = ([datetime.fromisoformat(one[key]) for one in letters] for letters in (before, after))
+        assert {(b - a).total_seconds() for a, b in zip(early, late, strict=True)} == {day_s}
+    assert after[0]["received_at"] in outbox(config, "show", str(after[0]["number"])).stdout
 
 
 def test_what_a_server_says_does_not_steer_the_terminal(house: House, config: Path) -> None:

@@ -35,7 +35,7 @@ SCANS = {
     "SCAN publication USING COVERING INDEX publication_outcome",
     "SCAN alert USING COVERING INDEX alert_settled",
     "SCAN alert USING INDEX alert_settled",
-    "SCAN letter USING INDEX letter_unreached",
+    "SCAN letter USING INDEX letter_put_off",
     "SCAN CONSTANT ROW",
 }
 
