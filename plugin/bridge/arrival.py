@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from plugin.alert import Alert, AlertState, Malformed, Message, Outcome, RecipientOutcome
@@ -141,6 +142,7 @@ def outcome_topics(base: str, event_type: str, name: str) -> tuple[str, str]:
     return topic, f"{base}/bridge/outcome"
 
 
+@lru_cache(maxsize=64)  # a house has few routes, and a flood takes the same one
 def directions_json(directions: Directions) -> str:
     """Return ``directions`` as they are stored: a later configuration does not redirect what was accepted."""
     return json.dumps(asdict(directions))

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from plugin.alert import AlertState, EventType, Message, Properties, Severity
@@ -20,7 +21,8 @@ class Intake:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self._page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+        self._letters_open = letters_open(connection)
+        self._stored_bytes = stored_bytes(connection)
 
     def redelivered(self, message: Message) -> bool:
         """Return whether ``message`` is one that was accepted before and whose PUBACK the broker has not seen.
@@ -51,15 +53,14 @@ class Intake:
 
     def letters_open(self) -> int:
         """Return how many letters are not settled, those of this transaction included."""
-        return letters_open(self._db)
+        return self._letters_open
 
     def stored_bytes(self) -> int:
-        """Return how many octets the outbox has, of what waits and what is remembered, this transaction included.
+        """Return how many octets the outbox has, of what waits and what is remembered.
 
-        Pages that are free are not counted: they are room for more.
+        Of what this transaction has added it counts the payloads alone.
         """
-        pages, free = (self._db.execute(f"PRAGMA {one}").fetchone()[0] for one in ("page_count", "freelist_count"))
-        return int((pages - free) * self._page_bytes)
+        return self._stored_bytes
 
     def add(self, *, alert_id: str, state: AlertState, topic: str, name: str, received_at: float) -> int:
         """Store an alert and return its number."""
@@ -101,6 +102,8 @@ class Intake:
             "INSERT INTO message (alert, properties, payload) VALUES (?, ?, ?)",
             (alert, _properties_json(message.properties), message.payload),
         )
+        self._letters_open += 1
+        self._stored_bytes += len(message.payload)
 
     def report(self, report: Report, *, settled_at: float) -> None:
         """Store the final outcome of an alert that gets no letter, and have it published."""
@@ -148,6 +151,14 @@ def letters_open(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT letters_open FROM tally").fetchone()[0])
 
 
+def stored_bytes(db: sqlite3.Connection) -> int:
+    """Return how many octets of the file are in use; pages that are free are room for more."""
+    pages, free, page_bytes = (
+        int(db.execute(f"PRAGMA {one}").fetchone()[0]) for one in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * page_bytes
+
+
 def store_report(db: sqlite3.Connection, report: Report) -> None:
     """Store an outcome, with a publication for each of its topics and for each that asked for a response."""
     outcome = _number(
@@ -183,6 +194,7 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+@lru_cache(maxsize=16)  # nearly all messages have none
 def _properties_json(properties: Properties) -> str:
     correlation = properties.correlation_data
     return json.dumps(

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from fnmatch import translate
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
@@ -158,6 +159,7 @@ def _ascii_domain(domain: str) -> str:
         ) from None
 
 
+@lru_cache(maxsize=256)
 def parse_address(text: str) -> str:
     """Return the bare Mailbox ``text`` (local@domain, local@[address literal]) in the form that is sent.
 

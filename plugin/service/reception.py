@@ -20,6 +20,8 @@ _log = logging.getLogger("hardwire.service")
 T = TypeVar("T")
 
 BATCH_MESSAGES: Final = 256  # accepted in one transaction
+FLOOD_MESSAGES: Final = 64  # that have arrived together: the broker has more than we take
+YIELD_S: Final = 1.0  # for which a courier lets a flood go first
 LOOK_EVERY_S: Final = 0.5  # whether it is time to end
 OUTBOX_RETRY_S: Final = 2.0
 
@@ -92,6 +94,15 @@ class Reception:
         self._accepted = accepted
         self._publish = publish
         self._beat = beat
+        self._calm = threading.Event()
+        self._calm.set()
+
+    def let_a_flood_pass(self) -> bool:
+        """Wait up to YIELD_S while more arrives than is accepted; tell whether that is over. For couriers.
+
+        What is still at the broker can be lost there, so it comes before mails, which are on our disk.
+        """
+        return self._calm.wait(YIELD_S)
 
     def bring(self, item: Arrived) -> None:
         """Put ``item`` before the intake; waits when that is behind. For the network thread."""
@@ -113,6 +124,10 @@ class Reception:
         while not (self._closing.is_set() and self._arrived.empty()):
             self._beat("intake")
             batch = self._take(LOOK_EVERY_S)
+            if len(batch) < FLOOD_MESSAGES:
+                self._calm.set()
+            else:
+                self._calm.clear()
             self._bridge.published([one.token for one in batch if isinstance(one, Acknowledged)])
             for lost, group in itertools.groupby(batch, key=lambda one: isinstance(one, SessionLost)):
                 if lost:
@@ -122,6 +137,7 @@ class Reception:
             self._room.give_back(sum(len(one.payload) for one in batch if isinstance(one, Message)))
             if batch:
                 self._publish()
+        self._calm.set()
 
     def _accept(self, messages: Sequence[Message]) -> None:
         if not messages:

@@ -53,6 +53,7 @@ _log = logging.getLogger("hardwire.service")
 INTAKE_MESSAGES: Final = 1000  # waiting between the network thread and the intake
 INTAKE_BYTES: Final = 64 * 1024 * 1024  # of payload, from the network thread to the disk
 BATCH_LETTERS: Final = 200  # carried before a courier looks up
+FLOOD_LETTERS: Final = 8  # likewise, while alerts flood in
 PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
 IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
 HEALTH_EVERY_S: Final = 60.0
@@ -268,12 +269,13 @@ class Service:
         def work() -> None:
             while not self._told_to_stop():
                 beat()
+                limit = BATCH_LETTERS if self._reception.let_a_flood_pass() else FLOOD_LETTERS
                 roused, paused = self._roused, self._powers.paused
                 try:
                     # With a limit of 0 it draws nothing, and yet stores what could not be stored before.
                     carried = self._bridge.carry(
                         deliver,
-                        limit=0 if paused else BATCH_LETTERS,
+                        limit=0 if paused else limit,
                         stop=self._told_to_draw_nothing,
                         more=relays.knows_more,
                     )
