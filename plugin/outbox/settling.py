@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Final
 
-from plugin.alert import Attempt
+from plugin.alert import Attempt, RecipientOutcome
 from plugin.outbox.intake import clean, store_report
 from plugin.outbox.records import Settlement
 
 ATTEMPTS_KEPT: Final = 30  # of one letter: the first, which tells how it began, and the last ones
+
+# What an attempt's JSON holds: start and duration have columns of their own.
+_ATTEMPT: Final = tuple(one.name for one in fields(Attempt) if one.name not in {"started_at", "duration_s"})
+_FATE: Final = tuple(one.name for one in fields(RecipientOutcome))
 
 
 def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
@@ -73,6 +77,6 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
 
 
 def _attempt_json(attempt: Attempt) -> str:
-    details = asdict(attempt)
-    del details["started_at"], details["duration_s"]
-    return json.dumps(details)
+    details = {name: getattr(attempt, name) for name in _ATTEMPT}
+    fates = [{name: getattr(one, name) for name in _FATE} for one in attempt.recipients]
+    return json.dumps({**details, "recipients": fates})
