@@ -272,7 +272,7 @@ class Relays:
             self._standings.worked(position)
             _log.info("event=relay_recovered relay=%s", self._relays[position].name)
         else:
-            self._standings.failed(position, _words(greeted))
+            self._standings.failed(position, _words(greeted), letter=False)
 
     def close(self) -> None:
         """Close the connection that was kept; never raises."""

@@ -120,10 +120,11 @@ class Standings:
 
     # --- learning -------------------------------------------------------------------------------------------
 
-    def failed(self, position: int, problem: str, *, probe: bool = True) -> bool:
+    def failed(self, position: int, problem: str, *, probe: bool = True, letter: bool = True) -> bool:
         """Take note that a relay refuses us; return whether that is news.
 
-        ``probe`` False: one that does not want us is not asked more often than the letters need it.
+        ``probe`` False: one that does not want us is not asked more often than the letters need it. ``letter``
+        False: that was a probe, which puts off no letter's own look, for an outcome has to tell how it fares.
         """
         with self._lock:
             now = self._clock()
@@ -137,7 +138,8 @@ class Standings:
                 one.rest_s = min(one.rest_s * REST_FACTOR, LONGEST_REST_S)
             one.on_trial = False
             one.until = now + one.rest_s
-            one.look_at = now + look_again_s(now - one.since)
+            if letter:
+                one.look_at = now + look_again_s(now - one.since)
             if not probe:
                 one.probe_at = None
             elif one.probe_at is None:

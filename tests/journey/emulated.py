@@ -15,7 +15,7 @@ from plugin.bridge import Bridge
 from plugin.compose import Composer
 from plugin.delivery import Schedule
 from plugin.outbox import Outbox
-from plugin.relay import Relay, Relays
+from plugin.relay import Relay, Relays, Standings
 from plugin.route import Route, Routing
 from plugin.smtp.settings import Settings, Timeouts
 from plugin.uplink import Fixed, Uplink, resolve_literal
@@ -28,6 +28,7 @@ from tests.journey.house import ALICE
 BASE: Final = "alerts"
 PATIENCE_S: Final = 0.15  # of the mail client, in every phase; a busy machine costs an attempt and no test
 ATTEMPTS: Final = 12
+LOOK_EVERY_S: Final = 60  # simulated; a relay that is away is probed as often at least
 ADDRESSING: Final = Addressing(
     mac=bytes.fromhex("0208dc010203"),
     address=IPv4Address("127.0.0.1"),
@@ -102,7 +103,11 @@ class Journey:
             connect_timeout_s=PATIENCE_S,
             settings=Settings(host="127.0.0.1", helo_name="[127.0.0.1]", timeouts=TIMEOUTS),
         )
-        self.couriers = [Relays([relay], self.uplink.connect, now=lambda: datetime.now(UTC)) for _ in range(lanes)]
+        standings = Standings([relay.name], clock=lambda: self.now, on_recovery=self.hasten)
+        self.couriers = [
+            Relays([relay], self.uplink.connect, now=lambda: datetime.now(UTC), standings=standings)
+            for _ in range(lanes)
+        ]
         self.attempts: list[Attempt] = []
         self._packet_id = 0
 
@@ -133,12 +138,17 @@ class Journey:
         self.couriers[lane].close()  # so that every delivery has a connection of its own
         return carried
 
+    def hasten(self) -> None:
+        """What the service does when a relay is well again."""
+        self.bridge.hasten()
+
     def carry_to_the_end(self) -> None:
         """Let time pass and carry until nothing waits."""
         for _ in range(ATTEMPTS):
             if not self.bridge.health().waiting:
                 return
-            self.now += 2
+            self.now += LOOK_EVERY_S
+            self.couriers[0].tend()
             self.carry()
         last = self.attempts[-1]
         raise AssertionError(

@@ -88,6 +88,18 @@ def test_where_all_are_down_one_lane_tries_and_then_nobody_for_a_while(standings
     assert standings.ready_in() == 0
 
 
+def test_probes_that_fail_do_not_keep_letters_from_looking_themselves(clock: Clock) -> None:
+    one = Standings(["a:25"], clock=clock)
+    one.failed(0, "no connection")
+    clock.pass_s(SOONEST_LOOK_S)
+    assert one.take_probe() == 0
+    one.failed(0, "no connection", letter=False)
+    assert one.ready_in() == 0  # the letter's outcome tells how it fares, and it may be at its end
+    one.order()
+    one.failed(0, "no connection")
+    assert one.ready_in() == SOONEST_LOOK_S
+
+
 def test_lanes_that_lose_a_relay_together_have_one_failure(standings: Standings, clock: Clock) -> None:
     assert [standings.failed(0, "lost"), standings.failed(0, "lost")] == [True, False]
     clock.pass_s(FIRST_REST_S)
