@@ -92,9 +92,9 @@ class Templates:
 
     def render(self, name: str, variables: Mapping[str, Any]) -> tuple[str, str, str]:
         """Return subject, text and HTML of template ``name``; TemplateUnknown or TemplateFailed."""
-        known = self.names()
-        if name not in known:
-            raise TemplateUnknown(f"there is no template {single_line(name, 64)!r}; there are: {', '.join(known)}")
+        if not self._has(name):
+            known = ", ".join(self.names())
+            raise TemplateUnknown(f"there is no template {single_line(name, 64)!r}; there are: {known}")
         subject = self._render(self._load(name, "subject"), variables)
         text_part, html_part = self._load(name, "txt"), self._load(name, "html")
         text = self._render(text_part, variables)
@@ -104,9 +104,16 @@ class Templates:
             variables = {**variables, "mail": {**variables["mail"], "text": text.strip("\n")}}
         return subject, text, self._render(html_part, variables)
 
+    def _has(self, name: str) -> bool:
+        """Tell whether ``names`` has ``name``, without a look through whole folders for each mail."""
+        files = [file for part in PARTS if _FILE.fullmatch(file := f"{name}.{part}.j2")]
+        return any((folder / file).exists() for folder in self._folders() for file in files)
+
     def _files(self) -> list[Path]:
-        folders = [one for one in (self._dir, PRODUCT_TEMPLATES) if one is not None and one.is_dir()]
-        return sorted(path for folder in folders for path in folder.glob("*.j2"))
+        return sorted(path for folder in self._folders() for path in folder.glob("*.j2"))
+
+    def _folders(self) -> list[Path]:
+        return [one for one in (self._dir, PRODUCT_TEMPLATES) if one is not None and one.is_dir()]
 
     def _load(self, name: str, part: str) -> Template:
         """Load a part of the set ``name``, or the default's where the set has none."""
