@@ -95,8 +95,10 @@ def farewells(known: Announced) -> tuple[list[Announcement], Announced]:
     """
     told: list[Announcement] = []
     later: dict[str, Payload] = {}
+    room = MAX_FAREWELLS
     for topic, one in known.leaving.items():
-        now = dict(list(one["cmps"].items())[: MAX_FAREWELLS - len(told)])
+        now = dict(list(one["cmps"].items())[:room])
+        room -= len(now)
         rest = {key: component for key, component in one["cmps"].items() if key not in now}
         if rest:
             later[topic] = {**one, "cmps": rest}
