@@ -46,6 +46,7 @@ class Household:
         """End what began with this house."""
         self.automation.close()
         self.bridge.__exit__()
+        self.mail.close()
 
     def restart_bridge(self) -> None:
         """End Hardwire in order, and begin it again."""

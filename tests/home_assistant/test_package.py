@@ -18,6 +18,9 @@ from tests.journey.house import ALICE, BOB
 
 def test_the_strict_check_finds_nothing(installation: Installation, house: Household) -> None:
     assert installation.check(house.config) == []
+    # No repair but that for the way it is installed here.
+    repairs = house.home.command("repairs/list_issues")["issues"]
+    assert {one["issue_id"] for one in repairs} == {"deprecated_method"}
 
 
 def test_the_check_would_find_an_automation_that_is_disabled(installation: Installation, house: Household) -> None:
