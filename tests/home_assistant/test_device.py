@@ -192,6 +192,7 @@ def test_what_is_sent_while_the_bridge_is_down_arrives_and_the_past_stays(house:
 def test_restarts_fire_nothing_twice_and_lose_nothing(house: Household) -> None:
     since = datetime.fromisoformat(house.home.render("{{ utcnow().isoformat() }}"))
     fired = len(changes(house, since))
+    sent = ""
     restarts = (house.restart_bridge, house.restart_broker, house.restart_home)
     for number, restart in enumerate(restarts, 1):
         restart()

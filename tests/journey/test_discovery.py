@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from plugin.config import load
 from plugin.demo.mailserver import MailServer
 from plugin.service import Service
-from tests.brokers import AnyBroker
+from tests.brokers import AnyBroker, Brokers, Kind, kinds
 from tests.journey.house import ALICE, WAIT_S, Automation, base_of, configured, until
 
 
@@ -52,11 +52,14 @@ class HomeAssistant:
         self._client.on_message = self._client.on_subscribe = None
 
 
-@pytest.fixture
-def home_assistant(any_broker: AnyBroker, tmp_path: Path) -> Iterator[HomeAssistant]:
-    client = HomeAssistant(any_broker, f"ha-{tmp_path.name}")
-    yield client
-    client.close()
+@contextmanager
+def home_assistant_at(broker: AnyBroker, folder: Path) -> Iterator[HomeAssistant]:
+    """A Home Assistant with a prefix of this test's own."""
+    client = HomeAssistant(broker, f"ha-{folder.name}")
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 @contextmanager
@@ -81,31 +84,36 @@ def config_for(folder: Path, broker: AnyBroker, relay_port: int, more: str = "",
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("kind", kinds())
 def test_announced_reborn_deleted_and_taken_back(
-    any_broker: AnyBroker, home_assistant: HomeAssistant, mail: MailServer, tmp_path: Path, version: str
+    brokers: Brokers, kind: Kind, mail: MailServer, tmp_path: Path, version: str
 ) -> None:
-    with supervised(config_for(tmp_path, any_broker, mail.port, version=version)):
-        topic, first = home_assistant.next()
-        assert first is not None
-        assert {"notify_alice", "notify_bob", "notify_route_all", "outcome", "pause"} <= first["cmps"].keys()
-        home_assistant.say(f"{home_assistant.prefix}/status", b"online")
-        assert home_assistant.next() == (topic, first)
-        for _ in range(14):
-            home_assistant.say(topic, b"", retain=True)
-        emptied = [home_assistant.next() for _ in range(14)]
-        assert emptied == [(topic, None)] * 14
-        assert home_assistant.next() == (topic, first)
-    recipients = f"{{alice: {ALICE}}}"
-    with supervised(config_for(tmp_path, any_broker, mail.port, version=version, recipients=recipients)):
-        gone = home_assistant.next()[1]
-        assert gone is not None
-        assert gone["cmps"] == {"notify_bob": {"p": "notify"}, "notify_nobody": {"p": "notify"}}
-        left = home_assistant.next()[1]
-        assert left is not None
-        assert left["cmps"].keys() == first["cmps"].keys() - gone["cmps"].keys()
-    with supervised(config_for(tmp_path, any_broker, mail.port, ", discovery: false", version=version)):
-        assert home_assistant.next() == (topic, None)
-    assert home_assistant.heard.empty()
+    broker, fewer = brokers.get(kind), f"{{alice: {ALICE}}}"
+
+    def config(more: str = "", **changes: str) -> Path:
+        return config_for(tmp_path, broker, mail.port, more, version=version, **changes)
+
+    with home_assistant_at(broker, tmp_path) as home_assistant:
+        with supervised(config()):
+            topic, first = home_assistant.next()
+            assert first is not None
+            assert {"notify_alice", "notify_bob", "notify_route_all", "outcome", "pause"} <= first["cmps"].keys()
+            home_assistant.say(f"{home_assistant.prefix}/status", b"online")
+            assert home_assistant.next() == (topic, first)
+            for _ in range(14):
+                home_assistant.say(topic, b"", retain=True)
+            assert [home_assistant.next() for _ in range(14)] == [(topic, None)] * 14
+            assert home_assistant.next() == (topic, first)
+        with supervised(config(recipients=fewer)):
+            gone = home_assistant.next()[1]
+            assert gone is not None
+            assert gone["cmps"] == {"notify_bob": {"p": "notify"}, "notify_nobody": {"p": "notify"}}
+            left = home_assistant.next()[1]
+            assert left is not None
+            assert left["cmps"].keys() == first["cmps"].keys() - gone["cmps"].keys()
+        with supervised(config(", discovery: false")):
+            assert home_assistant.next() == (topic, None)
+        assert home_assistant.heard.empty()
 
 
 def test_what_its_notifiers_publish_is_mailed(
