@@ -11,16 +11,22 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check run app lock clean python
+.PHONY: help demo test test-home-assistant check run app lock clean python
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## an alert becomes a mail: no hardware, broker or mail server needed   [ARGS=--stay]
 	@$(BIN)/hardwire demo $(ARGS)
 
 test: $(VENV)/.test  ## all tests   [ARGS="-k outbox"]
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+# HARDWIRE_HOME_ASSISTANT=DIR keeps them, or has them already; two processes, one for each version.
+test-home-assistant: $(VENV)/.test  ## on real Home Assistants, which it installs (Debian, root, 4 GB)
+	@export HARDWIRE_HOME_ASSISTANT="$${HARDWIRE_HOME_ASSISTANT:-$(CURDIR)/.home-assistant}" \
+		&& tests/home_assistant/setup.sh "$$HARDWIRE_HOME_ASSISTANT" \
+		&& $(BIN)/python -m pytest --numprocesses 2 $(ARGS) tests/home_assistant
 
 check: $(VENV)/.test  ## what CI checks beside the tests: style, types, import plan
 	@$(BIN)/ruff format --check .
@@ -48,7 +54,7 @@ app:  ## the app for Home Assistant, whole, in dist/home-assistant-app
 	@echo $(APP)
 
 clean:  ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output dist .home-assistant
 
 python:
 	@test -n "$(PYTHON)" || { echo "Hardwire needs Python 3.11 or newer: install python3 (Debian: apt install" \

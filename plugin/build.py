@@ -18,11 +18,12 @@ from plugin.config import Chip as ChipConfig
 from plugin.config import Config, MqttTls
 from plugin.config import Relay as RelayConfig
 from plugin.delivery import JITTER, Schedule
+from plugin.discovery import NOTIFY, Description, NamedRoute
 from plugin.mqtt import Settings as MqttSettings
 from plugin.mqtt import TlsSettings
 from plugin.outbox import Keep, Outbox, Reader
 from plugin.relay import Relay, Relays, Standings
-from plugin.route import Route, Routing
+from plugin.route import Route, Routing, name_for
 from plugin.smtp.client import Settings
 from plugin.smtp.dsn import Notify
 from plugin.token import TokenCommand, TokenFile, TokenSource
@@ -235,8 +236,26 @@ def composer_of(config: Config) -> Composer:
 
 
 def routes_of(config: Config) -> list[Route]:
-    """Return the routes as they are configured."""
-    return [Route(**one.model_dump(exclude={"rate"})) for one in config.routes]
+    """Return the routes as they are configured, and behind them the one of Home Assistant's notifiers.
+
+    These name their recipient themselves, so that none of the configured routes has to know of them.
+    """
+    configured = [Route(**one.model_dump(exclude={"rate"})) for one in config.routes]
+    return [*configured, Route(topic=f"{NOTIFY}/#")] if config.home_assistant.discovery else configured
+
+
+def description_of(config: Config) -> Description:
+    """Return what Home Assistant is to be told of this bridge."""
+    filters = [one.topic for one in config.routes]
+    named = [(at, name_for(filters, at)) for at, one in enumerate(config.routes) if one.to or one.cc or one.bcc]
+    return Description(
+        base=config.topics.base,
+        prefix=config.home_assistant.prefix,
+        version=__version__,
+        expiry_s=max(1, round(config.outbox.max_age_s)),
+        recipients=tuple(config.recipients),
+        routes=tuple(NamedRoute(topic_filter=filters[at], name=name) for at, name in named if name is not None),
+    )
 
 
 def routing_of(config: Config, composer: Composer, routes: Sequence[Route]) -> Routing:
@@ -299,6 +318,8 @@ def bridge_of(config: Config, outbox: Outbox, routes: Sequence[Route], clock: St
 def mqtt_settings_of(config: Config) -> MqttSettings:
     """Return how to reach the broker."""
     mqtt = config.mqtt
+    description = description_of(config)
+    watched = (description.birth_topic, description.topic)
     return MqttSettings(
         host=mqtt.host,
         port=mqtt.port,
@@ -308,6 +329,8 @@ def mqtt_settings_of(config: Config) -> MqttSettings:
         client_id=mqtt.client_id,
         base=config.topics.base,
         shared_group=mqtt.shared_group,
+        watched=watched if config.home_assistant.discovery else (),
+        unwatched=() if config.home_assistant.discovery else watched,
         tls=_tls_of(mqtt.tls) if mqtt.tls else None,
     )
 

@@ -118,6 +118,8 @@ def _broker(config: Config) -> Finding:
                 client_id=f"{settings.client_id}-check",
                 session_expiry_s=0,
                 onlooker=settings.state_topic,
+                watched=(),
+                unwatched=(),
             ),
             on_message=lambda _message: None,
             on_published=lambda _token: None,

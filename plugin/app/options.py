@@ -70,6 +70,7 @@ def configuration(options: Data, service: Data | None) -> dict[str, Any]:
         "routes": [{"topic": "#", "to": names}],
         "outbox": {"path": DATABASE},
         "attachments": _given(options, allowed_dirs="attachment_folders"),
+        "home_assistant": _given(options, discovery="discovery"),
     }
     return {key: value for key, value in made.items() if value not in (None, {}, [])}
 

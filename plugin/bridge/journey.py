@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from plugin.alert import Message, Outcome
 from plugin.bridge.arrival import (
@@ -322,6 +322,10 @@ class Bridge:
         """Return what happened since the start, by name; names that never happened are 0."""
         with self._lock:
             return {name: self._counters[name] for name in COUNTERS}
+
+    def totals(self) -> dict[str, Any]:
+        """Return what alerts have come to since the outbox is there, by event type, and which was the last."""
+        return self._outbox.totals()
 
     def _count(self, name: str) -> None:
         with self._lock:

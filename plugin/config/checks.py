@@ -135,9 +135,6 @@ def _check_outbox(outbox: Data) -> Iterator[Finding]:
 
 def _check_home_assistant(data: Data) -> Iterator[Finding]:
     section = section_of(data, "home_assistant")
-    if is_truth(section, "discovery", truth=True):
-        text = "discovery is not built yet: write false, and take the package in ha_config/ for Home Assistant"
-        yield Finding(("home_assistant", "discovery"), text)
     prefix = section.get("prefix", "homeassistant")
     if isinstance(prefix, str) and prefix == section_of(data, "topics").get("base", "alerts"):
         yield Finding(("home_assistant", "prefix"), "must differ from topics.base")

@@ -252,7 +252,7 @@ class Limits(Section):
 class HomeAssistant(Section):
     """Discovery for Home Assistant."""
 
-    discovery: bool = False
+    discovery: bool = True
     prefix: TopicPrefix = "homeassistant"
 
 

@@ -51,20 +51,30 @@ def new_client(settings: Settings) -> Client:
 
 
 def subscribe(client: Client, settings: Settings) -> int | None:
-    """Send SUBSCRIBE for alerts and requests at QoS 1; return its packet identifier, None without a connection.
+    """Send SUBSCRIBE for ``subscriptions``; return its packet identifier, None without a connection.
 
     Retained copies are not asked for (Retain Handling 2, MQTT 5 §3.8.3.1). A shared subscription never gets any
     (§4.8.2), so there the option stays at its default. 3.1.1 cannot say it: its copies come marked as retained.
     """
-    filters = [one for one in (settings.subscription, settings.requests) if one is not None]
+    if settings.unwatched:  # the session may have it from an earlier configuration
+        client.unsubscribe(list(settings.unwatched))
     if settings.protocol == "5":
-        return client.subscribe([(one, _options(one)) for one in filters])[1]
-    return client.subscribe([(one, 1) for one in filters])[1]
+        return client.subscribe([(one, _options(one, qos)) for one, qos in subscriptions(settings)])[1]
+    return client.subscribe(subscriptions(settings))[1]
 
 
-def _options(topic_filter: str) -> SubscribeOptions:
+def subscriptions(settings: Settings) -> list[tuple[str, int]]:
+    """Return the topic filters in their order, each with its QoS: alerts, requests, and what is watched.
+
+    What is watched means something at the moment alone: the broker is not to keep it for us.
+    """
+    kept = [(one, 1) for one in (settings.subscription, settings.requests) if one is not None]
+    return kept + [(one, 0) for one in settings.watched]
+
+
+def _options(topic_filter: str, qos: int) -> SubscribeOptions:
     shared = topic_filter.startswith("$share/")
-    return SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if shared else 2)
+    return SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if shared else 2)
 
 
 def message_of(received: MQTTMessage, connection: int) -> Message:

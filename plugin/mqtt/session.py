@@ -204,11 +204,11 @@ class Session:
             return
         if granted.value == 0:
             _log.warning("event=qos_0_granted reason='the broker grants QoS 0 alone: alerts can be lost'")
-        if more and more[0].is_failure:  # alerts are what this is for: they are not given up for it
-            reason = faults.subscription_refused(
-                str(self._settings.requests), more[0].getName(), packets.reason_string(told)
-            )
-            _log.warning("event=requests_not_heard reason=%r", reason)
+        for (topic_filter, _), answer in zip(packets.subscriptions(self._settings)[1:], more, strict=False):
+            if answer.is_failure:  # alerts are what this is for: they are not given up for it
+                words = (answer.getName(), packets.reason_string(told))
+                event = "requests_not_heard" if topic_filter == self._settings.requests else "watched_not_heard"
+                _log.warning("event=%s reason=%r", event, faults.subscription_refused(topic_filter, *words))
         self.stage = "established"
         self._announce("online", first=True)
         self.report(connected=True, reason=self.suspicion)
@@ -222,8 +222,7 @@ class Session:
             _log.warning("event=message_ignored reason='its topic is not UTF-8'")
             client.ack(received.mid, received.qos)
             return
-        below = (f"{self._settings.alert_topic}/", f"{self._settings.request_topic}/")
-        if not f"{message.topic}/".startswith(below) and self._settings.onlooker is None:
+        if not self._settings.concerns(message.topic):
             reason = "the session at the broker still has a subscription of an earlier configuration"
             _log.warning("event=message_ignored topic=%.200r reason=%r", message.topic, reason)
             client.ack(received.mid, received.qos)

@@ -66,7 +66,8 @@ class Settings:
     ``receive_maximum`` (MQTT 5 §3.1.2.11.3) bounds what the broker sends ahead of our acknowledgements;
     a 3.1.1 broker has its own bound. A Maximum Packet Size (§3.1.2.11.4) is never announced: the broker would
     discard larger alerts without a word, while an alert that is too large must end in a failure outcome. Who must
-    bound what one publisher can make this process hold does so at the broker.
+    bound what one publisher can make this process hold does so at the broker. ``watched`` are topics beside that,
+    heard while the connection stands; ``unwatched`` those that an earlier configuration may have watched.
     """
 
     host: str
@@ -77,6 +78,8 @@ class Settings:
     client_id: str = "hardwire"
     base: str = "alerts"
     shared_group: str | None = None
+    watched: tuple[str, ...] = ()
+    unwatched: tuple[str, ...] = ()
     keepalive_s: int = 30
     tls: TlsSettings | None = None
     onlooker: str | None = None
@@ -120,6 +123,11 @@ class Settings:
     def request_topic(self) -> str:
         """Return the topic that requests to the bridge are below."""
         return f"{self.base}/bridge/request"
+
+    def concerns(self, topic: str) -> bool:
+        """Tell whether a message on ``topic`` is something that this configuration has subscribed to."""
+        below = f"{topic}/".startswith((f"{self.alert_topic}/", f"{self.request_topic}/"))
+        return below or topic in self.watched or self.onlooker is not None
 
     @property
     def subscription(self) -> str:

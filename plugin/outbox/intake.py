@@ -12,6 +12,7 @@ from typing import Final
 
 from plugin.alert import AlertState, EventType, Message, Properties, Severity
 from plugin.outbox.records import URGENCY, Known, Report
+from plugin.outbox.totals import count_outcome
 
 MAX_RESPONDERS: Final = 20  # topics that one alert is answered on
 
@@ -107,12 +108,12 @@ class Intake:
 
     def report(self, report: Report, *, settled_at: float) -> None:
         """Store the final outcome of an alert that gets no letter, and have it published."""
-        store_report(self._db, report)
+        store_report(self._db, report, at=report.outcome.received_at)
         self._db.execute("UPDATE alert SET settled_at = ? WHERE number = ?", (settled_at, report.alert))
 
     def tell(self, report: Report) -> None:
         """Store an outcome that is not the last one, and have it published."""
-        store_report(self._db, report)
+        store_report(self._db, report, at=report.outcome.received_at)
 
     def respond(self, alert: int, topic: str, correlation: bytes | None) -> bool:
         """Answer ``alert`` also on ``topic``, from its next outcome on; False if that is one topic too many."""
@@ -159,8 +160,11 @@ def stored_bytes(db: sqlite3.Connection) -> int:
     return (pages - free) * page_bytes
 
 
-def store_report(db: sqlite3.Connection, report: Report) -> None:
-    """Store an outcome, with a publication for each of its topics and for each that asked for a response."""
+def store_report(db: sqlite3.Connection, report: Report, *, at: datetime) -> None:
+    """Store an outcome, with a publication for each of its topics and for each that asked for a response.
+
+    ``at`` is when it came to this, where the outcome itself does not say: it is not settled.
+    """
     outcome = _number(
         db.execute(
             "INSERT INTO outcome (alert, round, event_type, payload) "
@@ -172,6 +176,7 @@ def store_report(db: sqlite3.Connection, report: Report) -> None:
     rows = db.execute("SELECT topic, correlation FROM responder WHERE alert = ? ORDER BY rowid", (report.alert,))
     targets += [(row["topic"], row["correlation"]) for row in rows]
     publish(db, outcome, targets)
+    count_outcome(db, report.outcome, report.outcome.settled_at or at)
 
 
 def publish(db: sqlite3.Connection, outcome: int, targets: Sequence[tuple[str, bytes | None]]) -> None:

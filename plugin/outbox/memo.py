@@ -18,7 +18,7 @@ MAX_ERRANDS: Final = 20  # that wait; more are not taken
 
 # No migration: a queue in which nothing was ever noted stays as it is, and every version can read it.
 MEMO_TABLE: Final = "CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
-_PUT: Final = "INSERT INTO memo (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+PUT: Final = "INSERT INTO memo (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Memo:
         """Store ``value`` under ``key``, in place of what was there."""
         with self._database.transaction() as db:
             db.execute(MEMO_TABLE)
-            db.execute(_PUT, (key, json.dumps(value)))
+            db.execute(PUT, (key, json.dumps(value)))
 
     # --- errands: the side of who has the queue -------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class Memo:
         """Take ``errand`` off and leave ``answer`` in its place."""
         with self._database.transaction() as db:
             if db.execute("DELETE FROM memo WHERE key = ?", (errand.key,)).rowcount:  # else nobody waits any more
-                db.execute(_PUT, (errand.key.replace("errand/", "answer/", 1), json.dumps(answer)))
+                db.execute(PUT, (errand.key.replace("errand/", "answer/", 1), json.dumps(answer)))
 
     def forget_errands(self) -> None:
         """Take off what was left for another run, and answers that nobody has fetched."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from plugin.alert import Letter
 from plugin.outbox import desk
@@ -20,6 +20,7 @@ from plugin.outbox.records import LEAST_URGENT, Claim, Depth, Keep, Listing, Pub
 from plugin.outbox.rows import claim_of, publication_of
 from plugin.outbox.schema import MIGRATIONS
 from plugin.outbox.settling import settle
+from plugin.outbox.totals import TOTALS_KEY, totals_of
 
 PRUNE_STEP: Final = 200  # alerts forgotten in one transaction
 VACUUM_PAGES: Final = 500  # given back to the file system with each step
@@ -230,6 +231,10 @@ class Outbox:
                 oldest_received_at=db.execute(_OLDEST).fetchone()[0],
                 unpublished=db.execute("SELECT COUNT(*) FROM publication").fetchone()[0],
             )
+
+    def totals(self) -> dict[str, Any]:
+        """Return what alerts have come to since this outbox is there: see ``totals_of``."""
+        return totals_of(self.memo.get(TOTALS_KEY))
 
     # --- what people ask ------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ def settle(db: sqlite3.Connection, settlement: Settlement) -> bool:
         (settlement.letter, settlement.number - ATTEMPTS_KEPT + 1),
     )
     for report in settlement.reports:
-        store_report(db, report)
+        store_report(db, report, at=attempt.started_at)
     if final:
         db.execute("UPDATE alert SET settled_at = ? WHERE letter = ?", (settlement.at, settlement.letter))
         if not settlement.keep_content:

@@ -74,3 +74,22 @@ class Room:
         with self._freed:
             self._taken_bytes -= size_bytes
             self._freed.notify_all()
+
+
+class Bell:
+    """Wakes who sleeps. ``rung`` counts, so that a call is not lost on who was about to."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.rung = 0
+
+    def ring(self) -> None:
+        """Wake all."""
+        with self._changed:
+            self.rung += 1
+            self._changed.notify_all()
+
+    def sleep(self, heard: int, timeout_s: float) -> None:
+        """Sleep until it is rung more often than ``heard``, at most ``timeout_s``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.rung != heard, timeout_s)

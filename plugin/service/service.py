@@ -27,6 +27,7 @@ from plugin.build import (
     Tap,
     bridge_of,
     clock_of,
+    description_of,
     lane_of,
     mqtt_settings_of,
     outbox_of,
@@ -38,7 +39,9 @@ from plugin.build import (
 from plugin.config import Config
 from plugin.mqtt import Mqtt
 from plugin.outbox import OutboxError
-from plugin.service.crew import Crew, Room
+from plugin.service.announcing import Announcing
+from plugin.service.counting import Counting
+from plugin.service.crew import Bell, Crew, Room
 from plugin.service.desk import Desk
 from plugin.service.powers import Powers
 from plugin.service.progress import Progress
@@ -95,8 +98,7 @@ class Service:
         self._stopping = threading.Event()
         self._closing = threading.Event()
         self._subscribed = threading.Event()
-        self._wake = threading.Condition()
-        self._roused = 0  # counts, so that a call is not lost on who was about to sleep
+        self._bell = Bell()
         self._crew, self._couriers, self._clerks = Crew(), Crew(), Crew()
         self._publishing = threading.Lock()
         self._progress = Progress()
@@ -131,10 +133,18 @@ class Service:
             closing=self._closing,
             trouble=self._trouble,
             acknowledge=self._mqtt.acknowledge,
-            accepted=self._rouse,
+            accepted=self._bell.ring,
             publish=self._publish_outcomes,
             beat=self._progress.beat,
         )
+        self._announcing = Announcing(
+            description_of(config),
+            wanted=config.home_assistant.discovery,
+            memo=self._outbox.memo,
+            publish=self._mqtt.publish,
+            trouble=self._trouble,
+        )
+        self._counting = Counting(self._bridge, self._trouble, self._outbox.set_aside_problem)
         self._powers = Powers(self._bridge, self._outbox, self._changed_by_hand)
         self._desk = Desk(
             base=self._base,
@@ -181,7 +191,7 @@ class Service:
 
     def supervise(self) -> None:
         """Tell how things are until ``request_stop``, or a reload that was taken; raises ThreadDied."""
-        told: dict[str, Any] | None = None
+        told: tuple[Any, ...] | None = None
         told_at, kept_at = 0.0, time.monotonic()
         while not self._asked_to_stop and not self._has_successor() and not self._stopping.wait(SUPERVISE_EVERY_S):
             for crew in (self._crew, self._couriers, self._clerks):
@@ -195,14 +205,16 @@ class Service:
             if now - kept_at >= KEEP_TIME_EVERY_S:
                 kept_at = now
                 self._keep_time()
-            health = self.health()
-            if self._mqtt.connected and (without_ages(health) != told or now - told_at >= HEALTH_EVERY_S):
-                told, told_at = without_ages(health), now
+            if not self._mqtt.connected:
+                told = None
+                continue
+            health, outcomes = self.health(), self._counting.outcomes()
+            if (without_ages(health), outcomes) != told or now - told_at >= HEALTH_EVERY_S:
+                told, told_at = (without_ages(health), outcomes), now
                 self._supervisor.status(in_a_word(health))
                 self._tell("health", health)
                 self._tell("info", self.info())
-            elif not self._mqtt.connected:
-                told = None
+            self._announcing.work()
 
     def _keep_time(self) -> None:
         """Note in the outbox what the clocks show: the next run goes on from there."""
@@ -236,7 +248,7 @@ class Service:
     def stop(self) -> None:
         """Settle what is on the wire, report it, say goodbye. Bounded by GRACE_S and the broker's time-outs."""
         self._stopping.set()
-        self._rouse()
+        self._bell.ring()
         if not self._couriers.join(GRACE_S):
             _log.warning("event=stop_cut_short reason='a letter on the wire is tried again at the next start'")
         self._clerks.join(GOODBYE_S)  # what was done is answered
@@ -270,7 +282,7 @@ class Service:
             while not self._told_to_stop():
                 beat()
                 limit = BATCH_LETTERS if self._reception.let_a_flood_pass() else FLOOD_LETTERS
-                roused, paused = self._roused, self._powers.paused
+                heard, paused = self._bell.rung, self._powers.paused
                 try:
                     # With a limit of 0 it draws nothing, and yet stores what could not be stored before.
                     carried = self._bridge.carry(
@@ -288,11 +300,8 @@ class Service:
                 if carried:
                     continue
                 waits_s = [one for one in (due_in_s, relays.tend()) if one is not None]
-                with self._wake:
-                    self._wake.wait_for(
-                        lambda seen=roused: self._stopping.is_set() or self._roused != seen,  # type: ignore[misc]
-                        min([IDLE_S, *(max(one, 0.01) for one in waits_s)]),
-                    )
+                if not self._stopping.is_set():  # which is set before the last ring
+                    self._bell.sleep(heard, min([IDLE_S, *(max(one, 0.01) for one in waits_s)]))
             relays.close()
             self._progress.gone(f"courier-{lane}")
 
@@ -307,7 +316,7 @@ class Service:
         else:
             if letters:
                 _log.info("event=hastened letters=%d", letters)
-                self._rouse()
+                self._bell.ring()
 
     def _watch_chip(self) -> None:
         while not self._stopping.wait(WATCH_EVERY_S):
@@ -339,6 +348,8 @@ class Service:
     def _hand_over(self, message: Message) -> None:
         if f"{message.topic}/".startswith(f"{self._desk.topic}/"):
             self._desk.bring(message)
+        elif self._announcing.concerns(message.topic):
+            self._announcing.hear(message)
         else:
             self._reception.bring(message)
 
@@ -346,14 +357,10 @@ class Service:
         self._connected, self._broker_problem = connected, problem if connected else problem or "not connected"
         if connected:
             self._subscribed.set()
-
-    def _rouse(self) -> None:
-        with self._wake:
-            self._roused += 1
-            self._wake.notify_all()
+            self._announcing.connected()
 
     def _changed_by_hand(self) -> None:
-        self._rouse()
+        self._bell.ring()
         self._publish_outcomes()
 
     # --- what is published ----------------------------------------------------------------------------------
@@ -373,14 +380,8 @@ class Service:
 
     def health(self) -> dict[str, Any]:
         """Return the content of ``<base>/bridge/health``."""
-        try:
-            depth = self._bridge.health()
-            waiting: dict[str, Any] = {"waiting": depth.waiting, "oldest_waiting_s": depth.oldest_waiting_s}
-        except OutboxError as error:
-            self._trouble.note(error)
-            waiting = {"waiting": None, "oldest_waiting_s": None}
         return {
-            "queue": {**waiting, "problem": self._trouble.problem or self._outbox.set_aside_problem},
+            "queue": self._counting.queue(),
             "relay": part_of(self._standings.problem),
             # A W5100 has no register that tells of its cable.
             "chip": part_of(self._uplink.problem, link=self._uplink.link),
@@ -397,4 +398,5 @@ class Service:
             model=self._uplink.model,
             paused=self._powers.paused,
             counters=self._bridge.counters(),
+            outcomes=self._counting.outcomes(),
         )

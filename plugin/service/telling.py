@@ -31,9 +31,18 @@ def part_of(problem: str | None, **more: Any) -> dict[str, Any]:
 
 
 def info_of(
-    config: Config, *, started_at: datetime, model: str | None, paused: bool, counters: Mapping[str, int]
+    config: Config,
+    *,
+    started_at: datetime,
+    model: str | None,
+    paused: bool,
+    counters: Mapping[str, int],
+    outcomes: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the content of ``bridge/info``; ``model`` is the chip that was found."""
+    """Return the content of ``bridge/info``; ``model`` is the chip that was found.
+
+    ``outcomes`` are the totals of the outbox, None while it cannot be read.
+    """
     chip = config.chip
     return {
         "version": __version__,
@@ -43,4 +52,5 @@ def info_of(
         "routes": [one.topic for one in config.routes],
         "paused": paused,
         "counters": dict(counters),
+        "outcomes": outcomes,
     }

@@ -73,6 +73,8 @@ def test_few_options_are_enough(tmp_path: Path) -> None:
         ({"broker": {"host": "b.test", "tls": True}}, "mqtt", {"port": 8883}),
         ({"broker": {"host": "b.test", "username": "u", "password": "p"}}, "mqtt", {"username": "u"}),
         ({"topic": "house"}, "topics", {"base": "house"}),
+        ({}, "home_assistant", {"discovery": True}),
+        ({"discovery": False}, "home_assistant", {"discovery": False}),
         ({"topic": ""}, "topics", {"base": "alerts"}),
         ({"attachment_folders": ["/media"]}, "attachments", {"allowed_dirs": (Path("/media"),)}),
         ({"chip": {"bus": "emulator", "device": "/dev/spidev0.0"}}, "chip", {"bus": "emulator"}),

@@ -51,7 +51,7 @@ outbox:
 limits:
   payload_bytes: 10 elephants
   queue: many
-home_assistant: {discovery: on}
+home_assistant: {discovery: perhaps}
 sendre: x
 """
 
@@ -83,7 +83,7 @@ EXPECTED = [
     (36, "outbox.retry.longest", "must not be shorter than first (3600 s)"),
     (38, "limits.payload_bytes", '"10 elephants" is no size'),
     (39, "limits.queue", '"many" must be a whole number'),
-    (40, "home_assistant.discovery", "not built yet: write false"),
+    (40, "home_assistant.discovery", "true or false"),
     (41, "sendre", "did you mean sender?"),
 ]
 
@@ -230,7 +230,6 @@ def test_a_broken_configuration_names_every_fault_with_its_line(tmp_path: Path) 
         ("outbox: {max_age_s: 5}", "outbox.max_age_s", "did you mean max_age?"),
         ("outbox: {max_age: -1s}", "outbox.max_age", "duration"),
         ("outbox: {max_age: 10y}", "outbox.max_age", "duration"),
-        ("home_assistant: {discovery: true}", "home_assistant.discovery", "ha_config/"),
         ("zzz: 1", "zzz", "here are known: mqtt, topics"),
         ("username: me", "username", "is no known key here; there is mqtt.username and relays[].username"),
     ],

@@ -73,19 +73,16 @@ def test_the_example_works(tmp_path: Path) -> None:
     assert config.relays[0].auth == "required"
 
 
-def test_the_example_of_the_contract_has_only_what_is_not_built_yet(tmp_path: Path) -> None:
+def test_the_example_of_the_contract_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "secrets.yaml").write_text("mqtt: a\nsmtp: b\n")
     (tmp_path / "templates").mkdir()
-    found = faults_of(write(tmp_path, (HERE / "contract.yaml").read_text()))
-    assert [(line, key) for line, key, _ in found] == [(33, "home_assistant.discovery")]
-    assert all("not built yet" in text for _, _, text in found)
+    load(write(tmp_path, (HERE / "contract.yaml").read_text()), environ={})
 
 
-def test_the_example_of_the_contract_without_what_is_not_built_yet(tmp_path: Path) -> None:
+def test_the_example_of_the_contract_on_the_emulator_has_no_warning(tmp_path: Path) -> None:
     text = (HERE / "contract.yaml").read_text()
     text = re.sub(r"(?m)^  (device|interrupt|reset): .*\n", "", text)
     text = text.replace("network: dhcp", "network: host")
-    text = text.replace("discovery: true", "discovery: false")
     (tmp_path / "secrets.yaml").write_text("mqtt: a\nsmtp: b\n")
     (tmp_path / "templates").mkdir()
     config = load(write(tmp_path, text), environ={})
@@ -117,7 +114,7 @@ def test_defaults(tmp_path: Path) -> None:
         2,
     )
     assert config.outbox.path == tmp_path / "hardwire.db"
-    assert config.home_assistant.discovery is False
+    assert (config.home_assistant.discovery, config.home_assistant.prefix) == (True, "homeassistant")
     assert config.routes[0].to == ()
 
 

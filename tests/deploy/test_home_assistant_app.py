@@ -131,12 +131,20 @@ def test_every_option_has_an_effect() -> None:
         "chip": dict.fromkeys(SCHEMA["chip"], "c") | {"bus": "spidev"},
         **{key: ["x"] for key in ("allow_recipients", "attachment_folders")},
         "topic": "t",
+        "discovery": False,
     }
     assert set(everything) == set(SCHEMA)
     paths = [(key, inner) for key in ("relay", "broker", "chip") for inner in SCHEMA[key]]
     idle = [
         path
-        for path in [*paths, ("topic",), ("allow_recipients",), ("attachment_folders",), ("sender",)]
+        for path in [
+            *paths,
+            ("topic",),
+            ("discovery",),
+            ("allow_recipients",),
+            ("attachment_folders",),
+            ("sender",),
+        ]
         if not used(everything, path)
     ]
     assert idle == []

@@ -67,7 +67,7 @@ def test_the_topics_are_those_that_the_code_speaks_of() -> None:
     assert told == {f"alerts/{one}/<name>" for one in ("email", *get_args(EventType))} | {
         f"alerts/bridge/{one}"
         for one in ("outcome", "state", "info", "health", "request/<verb>", "response/<verb>")
-    }
+    } | {"homeassistant/device/hardwire_alerts/config", "homeassistant/status"}
     for piece in ("/bridge/state", "/bridge/outcome", "bridge/{what}", '"health"', '"info"', "/email", "/request"):
         assert piece in sources, piece
 

@@ -15,7 +15,9 @@ from plugin.alert import EventType, Outcome, Phase, RecipientOutcome, RecipientS
 from plugin.bridge.arrival import outcome_topics
 from plugin.cli import main
 from plugin.config import load
+from plugin.discovery import Description, NamedRoute, payload_of
 from plugin.mqtt import Settings
+from plugin.outbox.totals import totals_of
 from plugin.service import Service
 from plugin.service.desk import response
 from plugin.service.requests import KEYS
@@ -75,6 +77,33 @@ def test_info_is_as_it_is_told(service: Service) -> None:
     assert set(re.findall(r"`(\w+)`", row.split("|")[4])) == set(service.info())
 
 
+def test_the_outcomes_of_info_are_as_they_are_shown() -> None:
+    (shown,) = re.findall(r"\*\*Info\.\*\* .*? is there: `(.*?)`\. ", section("Topics"), re.DOTALL)
+    assert shape(json.loads(shown)) == shape(totals_of(None))
+
+
+def test_every_entity_is_told_and_no_other() -> None:
+    described = Description(
+        base="alerts",
+        prefix="homeassistant",
+        version="1",
+        expiry_s=1,
+        recipients=("<recipient>",),
+        routes=(NamedRoute(topic_filter="<filter>", name="x"),),
+    )
+    made = {one["def_ent_id"] for one in payload_of(described)["cmps"].values()}
+    rows = [line.split("|")[1] for line in section("Home Assistant").splitlines() if line.startswith("| `")]
+    assert {one for row in rows for one in re.findall(r"`([^`]+)`", row.replace("<", "").replace(">", ""))} == made
+
+
+def test_every_attribute_of_the_event_is_told_and_no_other() -> None:
+    described = Description(base="alerts", prefix="homeassistant", version="1", expiry_s=1)
+    template = payload_of(described)["cmps"]["outcome"]["val_tpl"]
+    row = next(line for line in section("Home Assistant").splitlines() if line.startswith("| `event."))
+    told = set(re.findall(r"`(\w+)`", row.split("|")[2])) - set(get_args(EventType))
+    assert told == set(re.findall(r"'(\w+)':", template)) - {"event_type"}
+
+
 def test_the_outcome_is_as_it_is_shown() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", section("The outcome"), re.DOTALL)
     now = datetime.now(UTC)
@@ -106,6 +135,8 @@ def test_every_topic_that_the_code_makes_is_told_and_no_other() -> None:
     told_by_service = re.findall(r'self\._tell\("(\w+)"', (ROOT / "plugin" / "service/service.py").read_text())
     made |= {f"alerts/bridge/{what}" for what in told_by_service}
     made |= {str(settings.requests).replace("+", "<verb>"), "alerts/bridge/response/<verb>"}
+    announced = Description(base="alerts", prefix="homeassistant", version="1", expiry_s=1)
+    made |= {announced.topic, announced.birth_topic}
     rows = [line.split("|")[1].strip(" `") for line in section("Topics").splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(made)
     assert outcome_topics("alerts", "failure", "")[0] == "alerts/failure"

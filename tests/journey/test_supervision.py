@@ -62,13 +62,13 @@ def test_an_alert_that_comes_as_the_courier_goes_to_sleep_is_not_slept_over(
                 looked.set()
                 publish_all(automation, ["just now"])
                 until(lambda: service._bridge.counters()["accepted"] == 1, "acceptance")
-                until(lambda: service._roused > roused, "the call")
+                until(lambda: service._bell.rung > roused, "the call")
             return due_in
 
-        roused = service._roused
+        roused = service._bell.rung
         monkeypatch.setattr(service._bridge, "next_due_in", slow_look)
-        service._rouse()
-        roused = service._roused
+        service._bell.ring()
+        roused = service._bell.rung
         assert finals(automation, ["just now"])["just now"]["event_type"] == "success"
         assert looked.is_set()
 
