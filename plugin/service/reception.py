@@ -22,6 +22,7 @@ T = TypeVar("T")
 BATCH_MESSAGES: Final = 256  # accepted in one transaction
 FLOOD_MESSAGES: Final = 64  # that have arrived together: the broker has more than we take
 YIELD_S: Final = 1.0  # for which a courier lets a flood go first
+FLOOD_LETTERS: Final = 8  # that it carries then before it waits again
 LOOK_EVERY_S: Final = 0.5  # whether it is time to end
 OUTBOX_RETRY_S: Final = 2.0
 

@@ -45,7 +45,7 @@ from plugin.service.crew import Bell, Crew, Room
 from plugin.service.desk import Desk
 from plugin.service.powers import Powers
 from plugin.service.progress import Progress
-from plugin.service.reception import Acknowledged, OutboxTrouble, Reception, SessionLost
+from plugin.service.reception import FLOOD_LETTERS, Acknowledged, OutboxTrouble, Reception, SessionLost
 from plugin.service.reloading import Reloading
 from plugin.service.requests import Refused
 from plugin.service.supervisor import Supervisor
@@ -56,7 +56,6 @@ _log = logging.getLogger("hardwire.service")
 INTAKE_MESSAGES: Final = 1000  # waiting between the network thread and the intake
 INTAKE_BYTES: Final = 64 * 1024 * 1024  # of payload, from the network thread to the disk
 BATCH_LETTERS: Final = 200  # carried before a courier looks up
-FLOOD_LETTERS: Final = 8  # likewise, while alerts flood in
 PUBLISH_WINDOW: Final = 100  # outcomes on their way to the broker
 IDLE_S: Final = 30.0  # the longest a courier sleeps without looking
 HEALTH_EVERY_S: Final = 60.0
@@ -383,8 +382,7 @@ class Service:
         return {
             "queue": self._counting.queue(),
             "relay": part_of(self._standings.problem),
-            # A W5100 has no register that tells of its cable.
-            "chip": part_of(self._uplink.problem, link=self._uplink.link),
+            "chip": part_of(self._uplink.problem, link=self._uplink.link),  # a W5100 cannot tell of its cable
             "mqtt": {"connected": self._connected, "problem": self._broker_problem},
             "configuration": part_of(self.reloading.problem),
             "paused": self._powers.paused,
