@@ -156,7 +156,7 @@ def _past(description: Description) -> dict[str, Component]:
         "sent": {
             "p": "sensor",
             "name": "Sent",
-            "ic": "mdi:email-send-outline",
+            "ic": "mdi:send-outline",
             "stat_t": state,
             "val_tpl": _template(_total("success", "count")),
             "stat_cla": "total_increasing",

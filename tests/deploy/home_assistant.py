@@ -1,11 +1,11 @@
-"""Reads Home Assistant's YAML and renders its templates, as far as the package in ha_config needs it."""
+"""Reads Home Assistant's YAML and renders its templates, as far as ha_config needs it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "ha_config" / "packages"
+NOW = datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)
+# What ha_config uses of Home Assistant's functions that need a whole house; here they are only known.
+_OF_A_HOUSE = ("area_id", "area_entities", "as_local", "as_datetime", "as_timestamp", "is_number")
 
 
 class Tagged(str):
@@ -68,12 +71,44 @@ class _Like(dict[str, Any]):
         return self[name]
 
 
-def sensor(name: str, state: str, device_class: str | None) -> Any:
-    """Return a stand-in for a state object."""
-    attributes = {} if device_class is None else {"device_class": device_class}
-    return _Like(
-        name=name, state=state, attributes=attributes, last_changed=datetime(2026, 11, 23, 10, tzinfo=UTC)
-    )
+def sensor(name: str, state: str, device_class: str | None, **attributes: Any) -> Any:
+    """Return a stand-in for a state object, unchanged since 10:00, which is the time ``now`` tells as well."""
+    given = attributes if device_class is None else {"device_class": device_class, **attributes}
+    changed = given.pop("last_changed", datetime(2026, 11, 23, 10, tzinfo=UTC))
+    return _Like(name=name, state=state, attributes=given, last_changed=changed)
+
+
+class States:
+    """Home Assistant's function ``states``, which is also an object: entity id to state object."""
+
+    def __init__(self, **states: Any) -> None:
+        self._states = {name.replace("__", "."): one for name, one in states.items()}
+
+    def __call__(self, entity_id: str) -> str:
+        return str(self._states[entity_id].state) if entity_id in self._states else "unknown"
+
+    def __getitem__(self, entity_id: str) -> Any:
+        return self._states[entity_id]
+
+    def __getattr__(self, domain: str) -> Any:
+        if domain.startswith("_"):
+            raise AttributeError(domain)
+        found = {name: one for name, one in self._states.items() if name.startswith(f"{domain}.")}
+        return _Domain({name.partition(".")[2]: one for name, one in found.items()})
+
+
+class _Domain(_Like):
+    """The states of a domain: by name, and in a row."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values())
+
+
+def _float(value: object, default: float = 0.0) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return default
 
 
 def _regex_replace(value: object, find: str = "", replace: str = "") -> str:
@@ -85,8 +120,29 @@ def environment() -> ImmutableSandboxedEnvironment:
     sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined, extensions=["jinja2.ext.loopcontrols"])
     sandbox.filters["to_json"] = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     sandbox.filters["regex_replace"] = _regex_replace
-    sandbox.globals["now"] = lambda: datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)
+    sandbox.filters["float"] = _float
+    sandbox.tests["match"] = lambda value, pattern: re.match(pattern, value) is not None
+    sandbox.globals["now"] = lambda: NOW
+    sandbox.globals["timedelta"] = timedelta
+    sandbox.globals["iif"] = lambda value, yes, no: yes if value else no
+    for name in (*_OF_A_HOUSE, "states", "is_state", "has_value", "state_attr"):
+        sandbox.globals[name] = None
+        sandbox.filters[name] = lambda value: value
     return sandbox
+
+
+def within(states: States) -> Mapping[str, Any]:
+    """Return what templates see of ``states``, to be given to ``render``."""
+
+    def has_value(entity_id: str) -> bool:
+        return states(entity_id) not in ("unknown", "unavailable")
+
+    return {
+        "states": states,
+        "has_value": has_value,
+        "is_state": lambda entity_id, state: states(entity_id) == state,
+        "state_attr": lambda entity_id, name: states[entity_id].attributes.get(name),
+    }
 
 
 def render(template: str, **variables: Any) -> str:

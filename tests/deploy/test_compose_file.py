@@ -118,7 +118,9 @@ def test_home_assistant_reads_the_package() -> None:
     configuration = load_home_assistant(ROOT / "deploy/compose/home-assistant.yaml")
     packages = configuration["homeassistant"]["packages"]
     assert (packages.tag, str(packages)) == ("!include_dir_named", "packages")
-    assert "./ha_config/packages:/config/packages:ro" in SERVICES["home-assistant"]["volumes"]
+    for part in ("packages", "dashboards", "blueprints/automation/hardwire"):
+        assert (ROOT / "ha_config" / part).is_dir()
+        assert f"./ha_config/{part}:/config/{part}:ro" in SERVICES["home-assistant"]["volumes"]
     # What configuration.yaml includes is there at the first start.
     entrypoint = SERVICES["home-assistant"]["entrypoint"][-1]
     for name in ("automation", "script", "scene"):

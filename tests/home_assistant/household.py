@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -16,20 +17,13 @@ from paho.mqtt.client import MQTTv5
 
 from plugin.demo.broker import LOOPBACK, Broker
 from plugin.demo.mailserver import DOMAIN, MailServer
-from tests.home_assistant.client import until
+from tests.home_assistant.client import WAIT_S, until
 from tests.home_assistant.installation import HomeAssistant, Installation
 from tests.home_assistant.seed import seed
 from tests.journey.house import ALICE, BOB, LOGIN, PASSWORD, Automation, Process, configuration
 
 STRANGER: Final = f"stranger@{DOMAIN}"  # whom the mail server does not know
 SILENCE_S: Final = 2.0
-
-# What a house has that ha_config is for; all of it is told by retained messages.
-HOUSE: Final = """\
-mqtt:
-  sensor:
-    - {name: Marker, unique_id: house_marker, state_topic: house/marker, qos: 1}
-"""
 
 
 class Household:
@@ -43,10 +37,16 @@ class Household:
         self.automation = Automation(broker, "alerts", persistent=True)
         self.bridge = Process(bridge_config)
 
+    @property
+    def config(self) -> Path:
+        """Return Home Assistant's configuration folder."""
+        return self.bridge_config.parent / "config"
+
     def stop(self) -> None:
         """End what began with this house."""
         self.automation.close()
         self.bridge.__exit__()
+        self.mail.close()
 
     def restart_bridge(self) -> None:
         """End Hardwire in order, and begin it again."""
@@ -78,13 +78,13 @@ class Household:
     def connected(self) -> None:
         """Wait until Home Assistant is on the broker and reads what is published there."""
         marker = f"{time.monotonic_ns()}"
-        self.publish("house/marker", marker)
+        self.tell("marker", marker)
         self.home.wait_for("sensor.marker", marker)
 
-    def publish(self, topic: str, payload: str | bytes) -> None:
-        """Publish a retained state of something in the house."""
+    def tell(self, name: str, payload: str | bytes) -> None:
+        """Publish the state of something in the house, retained."""
         paho.mqtt.publish.single(
-            topic,
+            f"house/{name}",
             payload,
             qos=1,
             retain=True,
@@ -93,14 +93,30 @@ class Household:
             protocol=MQTTv5,
         )
 
+    def show(self, camera: str, picture: bytes) -> None:
+        """Let a camera see ``picture``, and wait until Home Assistant has it."""
+        self.tell(camera, picture)
+        self.connected()
+
+    def notifications(self) -> dict[str, dict[str, Any]]:
+        """Return what Home Assistant shows its user, by id."""
+        return {one["notification_id"]: one for one in self.home.command("persistent_notification/get")}
+
+    def in_one_area(self, *entity_ids: str) -> None:
+        """Put entities into an area of their own."""
+        area = self.home.command("config/area_registry/create", name=f"Area {time.monotonic_ns()}")["area_id"]
+        for entity_id in entity_ids:
+            self.home.command("config/entity_registry/update", entity_id=entity_id, area_id=area)
+
     def mails(self, subject: str = "") -> list[EmailMessage]:
         """Return the mails that have come whose subject holds ``subject``, in order."""
         read: list[EmailMessage] = [message_from_bytes(raw, policy=policy.default) for raw in self.mail.mails]
         return [one for one in read if subject in str(one["Subject"])]
 
-    def wait_mail(self, subject: str, number: int = 1) -> EmailMessage:
+    def wait_mail(self, subject: str, number: int = 1, *, timeout_s: float = WAIT_S) -> EmailMessage:
         """Wait for the so many-th mail with this subject."""
-        return until(lambda: self.mails(subject)[number - 1 : number], f"mail {number} of {subject!r}")[0]
+        found = until(lambda: self.mails(subject)[number - 1 : number], f"mail {number}: {subject}", timeout_s)
+        return found[0]
 
     def no_more_mails(self, subject: str, number: int) -> None:
         """Fail if there are more than ``number`` mails with this subject, or come soon.
@@ -127,10 +143,8 @@ def text(mail: EmailMessage) -> str:
 
 
 @contextmanager
-def household(
-    installation: Installation, folder: Path, *, furnish: Callable[[Path], Any] = lambda _: None
-) -> Iterator[Household]:
-    """Bring a house up in ``folder``; ``furnish`` adds to Home Assistant's configuration before its start."""
+def household(installation: Installation, folder: Path) -> Iterator[Household]:
+    """Bring a house up in ``folder``."""
     config = folder / "config"
     config.mkdir()
     with ExitStack() as undo:
@@ -139,8 +153,7 @@ def household(
         with socket.create_server((LOOPBACK, 0)) as free:
             port = int(free.getsockname()[1])
         seed(config, version=installation.version, broker_port=broker.port, http_port=port)
-        (config / "packages" / "house.yaml").write_text(HOUSE)
-        furnish(config)
+        shutil.copy(Path(__file__).with_name("house.yaml"), config / "packages")
         bridge_config = configuration(
             folder,
             broker,

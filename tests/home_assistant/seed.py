@@ -36,6 +36,7 @@ logbook:
 mobile_app:
 recorder:
   commit_interval: 1
+automation: !include automations.yaml
 logger:
   default: warning
 """
@@ -56,6 +57,7 @@ def seed(folder: Path, *, version: str, broker_port: int, http_port: int) -> Non
 
 
 def _files(version: str, broker_port: int, http_port: int) -> Iterator[tuple[str, str | dict[str, Any]]]:
+    yield "automations.yaml", "[]\n"
     # From 2026.8 on what is stored counts, not YAML. A stored version 1 is migrated and taken as proven.
     if [int(part) for part in version.split(".")[:2]] < [2026, 8]:
         yield "configuration.yaml", CONFIGURATION + HTTP.format(http_port)

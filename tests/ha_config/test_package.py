@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import json
-from datetime import UTC, datetime
+import shlex
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from plugin.alert import Alert, EventType, Message, Outcome, RecipientOutcome
 from plugin.payload import decode
-from tests.deploy.home_assistant import PACKAGES, Tagged, environment, lenient, load, render, sensor, templates
+from tests.deploy.home_assistant import (
+    NOW,
+    PACKAGES,
+    States,
+    Tagged,
+    environment,
+    lenient,
+    load,
+    render,
+    sensor,
+    templates,
+    within,
+)
 
 PACKAGE = load(PACKAGES / "hardwire.yaml")
 SCRIPT = PACKAGE["script"]["notify_email"]
-WAIT, PUBLISH = (branch["sequence"] for branch in SCRIPT["sequence"][0]["parallel"])
-AUTOMATIONS = {one["id"]: one for one in PACKAGE["automation"]}
-ENTITIES = [one for kind in PACKAGE["mqtt"].values() for one in kind]
-STATUS_TOPICS = {
-    "alerts/bridge/state",
-    "alerts/bridge/health",
-    "alerts/bridge/outcome",
-    "alerts/success/#",
-    "alerts/failure/#",
-}
-HEALTH = {
-    "queue": {"waiting": 3, "oldest_waiting_s": 12.5},
-    "relay": {"ok": False, "problem": "smtp.example.net:587 refuses us"},
-    "chip": {"ok": True, "problem": None, "link": None},
-    "mqtt": {"connected": True},
-}
+PICTURES, SENDING = SCRIPT["sequence"][:2]
+WAIT, PUBLISH = (branch["sequence"] for branch in SENDING["parallel"])
+AUTOMATIONS = {one["id"].removeprefix("hardwire_package_"): one for one in PACKAGE["automation"]}
+TEMPLATES = {one["name"]: one for block in PACKAGE["template"] for one in block.get("binary_sensor", [])}
+OUTCOME = "alerts/bridge/outcome"
 AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
-
-
-def find(value: Any, key: str) -> list[Any]:
-    """Return every value that stands under ``key``, at any depth."""
-    if isinstance(value, dict):
-        return [one for name, one in value.items() if name == key] + [
-            one for inner in value.values() for one in find(inner, key)
-        ]
-    return [one for inner in value for one in find(inner, key)] if isinstance(value, list) else []
 
 
 def understood(topic: str, payload: str) -> Alert:
@@ -65,7 +59,7 @@ def published(**fields: Any) -> Alert:
     action = PUBLISH[0]
     assert action["action"] == "mqtt.publish"
     alert_id = lenient(SCRIPT["variables"]["alert_id"], **fields)
-    variables = fields | {"alert_id": alert_id}
+    variables = fields | {"alert_id": alert_id, "attached": fields.get("attachments", [])}
     return understood(
         lenient(action["data"]["topic"], **variables),
         lenient(action["data"]["payload"], **variables),
@@ -74,7 +68,7 @@ def published(**fields: Any) -> Alert:
 
 def test_file_names_are_slugs_as_home_assistant_demands() -> None:
     names = [path.stem for path in PACKAGES.iterdir()]
-    assert names == ["hardwire"]
+    assert sorted(names) == ["hardwire", "hardwire_dashboard"]
     assert all(name.replace("_", "a").isalnum() and name.islower() for name in names)
 
 
@@ -96,47 +90,13 @@ def test_the_package_holds_no_tag_that_a_user_would_have_to_fill() -> None:
     assert tags(PACKAGE) == []
 
 
-def test_only_topics_of_the_contract() -> None:
-    published_to = {
-        one["data"]["topic"] for one in find(PACKAGE, "actions")[0] if one.get("action") == "mqtt.publish"
-    }
-    assert published_to == {"alerts/email/water_leak"}
-    assert PUBLISH[0]["data"]["topic"].startswith("alerts/email/{{ ")
-    read = {
-        topic
-        for key in ("state_topic", "json_attributes_topic", "topic")
-        for topic in find(PACKAGE, key)
-        if isinstance(topic, str) and not topic.startswith("alerts/email/")
-    }
-    assert read == STATUS_TOPICS
-
-
-def test_alerts_leave_with_qos_1_and_are_never_retained() -> None:
-    calls = [one for one in find(PACKAGE, "data") if isinstance(one, dict) and "payload" in one]
-    assert len(calls) == 2
-    assert all(data["qos"] == 1 and data["retain"] is False for data in calls)
-
-
-def test_all_that_is_read_is_read_with_qos_1() -> None:
-    triggers = [
-        one for one in find(PACKAGE, "triggers")[1] + WAIT[0]["wait_for_trigger"] if one["trigger"] == "mqtt"
-    ]
-    assert len(triggers) == 3
-    assert all(one["qos"] == 1 for one in triggers + ENTITIES)
-
-
-def test_nothing_that_home_assistant_2026_2_does_not_know() -> None:
-    text = (PACKAGES / "hardwire.yaml").read_text()
-    for newer in ("message_expiry_interval", "event.received", "visible_by_default", "smtp."):
-        assert newer not in text
-
-
 # The script
 
 
 def test_the_script_has_the_fields_people_expect() -> None:
     assert list(SCRIPT["fields"]) == [
-        "title", "message", "to", "severity", "state", "thread", "data", "attachments", "topic", "id", "timeout",
+        "title", "message", "to", "cc", "severity", "state", "thread", "data", "attachments", "cameras",
+        "pictures", "pictures_folder", "topic", "id", "timeout",
     ]  # fmt: skip
     assert SCRIPT["fields"]["message"]["required"] is True
     assert all(one["description"] and one["selector"] for one in SCRIPT["fields"].values())
@@ -157,6 +117,7 @@ def test_a_call_with_everything_arrives_as_it_was_given() -> None:
         title='Über "x"',
         message="line 1\nline 2 'quoted' \\ {{ 1 }}",
         to=["family", "bob@example.net"],
+        cc="carol@example.net",
         severity="warning",
         state="resolved",
         thread="kitchen",
@@ -169,6 +130,7 @@ def test_a_call_with_everything_arrives_as_it_was_given() -> None:
     assert alert.title == 'Über "x"'
     assert alert.message == "line 1\nline 2 'quoted' \\ {{ 1 }}"
     assert alert.to == ("family", "bob@example.net")
+    assert alert.cc == ("carol@example.net",)
     assert alert.data == {"humidity": 97.5, "window": None}
     assert alert.attachments[0].path == "/media/door.jpg"
     assert alert.name == "water_leak/kitchen"
@@ -194,22 +156,21 @@ def test_two_calls_in_the_same_microsecond_have_ids_of_their_own() -> None:
     assert len(ids) > 45
 
 
-def test_the_wait_stands_before_the_publication_and_on_filters_that_are_subscribed_already() -> None:
-    triggers = WAIT[0]["wait_for_trigger"]
-    waited = [one["topic"] for one in triggers]
-    assert waited == ["alerts/success/#", "alerts/failure/#"]
-    # Home Assistant needs up to a second for a filter that is new to it: these must be in use all the time.
-    standing = {one["state_topic"] for one in ENTITIES} | {
-        one["topic"] for one in AUTOMATIONS["hardwire_package_failure"]["triggers"]
-    }
-    assert set(waited) <= standing
+def test_the_wait_stands_before_the_publication_and_on_a_topic_that_is_subscribed_already() -> None:
+    (trigger,) = WAIT[0]["wait_for_trigger"]
+    # Home Assistant needs up to a second for a topic that is new to it: this one must be in use all the time.
+    standing = [AUTOMATIONS["failure"]["triggers"][0], PACKAGE["template"][-1]["triggers"][0], trigger]
+    assert [(one["topic"], one["qos"]) for one in standing] == [(OUTCOME, 1)] * 3
     assert WAIT[0]["continue_on_timeout"] is True
+    assert list(SENDING["parallel"][0]["sequence"]) == WAIT
 
 
 @pytest.mark.parametrize(
     ("payload", "taken"),
     [
         ('{"id": "a-1", "event_type": "success"}', True),
+        ('{"id": "a-1", "event_type": "failure"}', True),
+        ('{"id": "a-1", "event_type": "deferred"}', False),
         ('{"id": "a-2", "event_type": "success"}', False),
         ("{}", False),
         ("null", False),
@@ -250,7 +211,7 @@ def outcome(
     ],
 )
 def test_the_script_returns_state_and_reason(given: dict[str, Any] | None, state: str, reason: str) -> None:
-    result = SCRIPT["sequence"][1]["variables"]["result"]
+    result = SCRIPT["sequence"][2]["variables"]["result"]
     assert set(result) == {"state", "id", "reason", "outcome"}
     assert render(result["state"], outcome=given) == state
     assert render(result["reason"], outcome=given, timeout=5) == reason
@@ -263,57 +224,139 @@ def test_every_wait_has_a_deadline() -> None:
     assert lenient(timeout, timeout=2) == "2.0"
 
 
+# Pictures
+
+
+def attached(
+    before: list[dict[str, str]], stdout: str, *, how: str = "auto", **fields: Any
+) -> list[dict[str, str]]:
+    """Return what the script attaches for one camera more, when its small picture is ``stdout``."""
+    variables = PICTURES["repeat"]["sequence"][-1]["variables"]["attached"]
+    asked = render(PICTURES["repeat"]["sequence"][2]["data"]["name"], pictures=how, file="hardwire-porch-1.jpg")
+    picture = {"stdout": stdout if asked != "none" else "", "returncode": 0}
+    text = lenient(variables, attached=before, picture=picture, file="hardwire-porch-1.jpg", **fields)
+    made: list[dict[str, str]] = ast.literal_eval(text)  # as Home Assistant does
+    return made
+
+
+DATA = {"filename": "hardwire-porch-1.jpg", "content_type": "image/jpeg", "data": "/9j/4A=="}
+PATH = {"path": "/media/hardwire/hardwire-porch-1.jpg"}
+
+
+def test_a_small_picture_goes_within_the_alert_and_others_as_files() -> None:
+    assert attached([], "/9j/4A==") == [DATA]
+    assert attached([], "/9j/4A==", how="path") == [PATH]
+    assert attached([], "") == [PATH]  # too large, or there is none
+    assert attached([], "", pictures_folder="/mnt/ha") == [{"path": "/mnt/ha/hardwire-porch-1.jpg"}]
+
+
+def test_home_assistant_renders_at_most_256_kib() -> None:
+    one = attached([], "A" * 200_000)
+    assert "data" in one[0]
+    two = attached(one, "A" * 200_000)
+    assert two == [*one, PATH]
+    assert len(json.dumps(two)) < 256 * 1024
+
+
+def test_a_camera_that_fails_stops_nothing() -> None:
+    assert [one["continue_on_error"] for one in PICTURES["repeat"]["sequence"] if "action" in one] == [True, True]
+
+
+def test_what_a_shell_command_is_given_reaches_no_shell() -> None:
+    # Home Assistant runs a command without a shell exactly if a template has changed it.
+    command = PACKAGE["shell_command"]["hardwire_small_picture"]
+    rendered = render(command, name="hardwire-porch-1.jpg")
+    assert rendered != command
+    assert shlex.split(rendered)[:6] == [
+        *("find", "/media", "-maxdepth", "2", "-path", "/media/hardwire/hardwire-porch-1.jpg"),
+    ]
+
+
 # The automations
 
 
-def leak(trigger_id: str, sensors: list[Any]) -> Alert:
-    automation = AUTOMATIONS["hardwire_package_water_leak"]
-    state = sensor("Water leak", "on", None)
-    trigger = {"id": trigger_id, "to_state": state, "from_state": state}
-    variables = automation["actions"][0]["variables"]
-    began = render(variables["began"], trigger=trigger)
-    names = environment().compile_expression(variables["sensors"].strip().removeprefix("{{").removesuffix("}}"))(
-        states={"binary_sensor": sensors}
+@pytest.mark.parametrize(
+    ("state", "last_changed_s", "told", "runs"),
+    [
+        ("on", 0, "", True),
+        ("on", 0, "x", False),  # told already, whatever has restarted since
+        ("off", 3600, "", False),
+        ("off", 3600, "x", True),
+        ("off", 5, "x", False),  # sensors that are away for a moment
+        ("unavailable", 3600, "x", False),
+        ("unavailable", 3600, "", False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "entity", "memory"),
+    [
+        ("water_leak", "water_leak", "hardwire_water_leak"),
+        ("door_open_too_long", "door_open_too_long", "hardwire_door_open"),
+    ],
+)
+def test_an_alarm_is_told_once_and_so_is_its_end(
+    name: str, entity: str, memory: str, state: str, last_changed_s: int, told: str, runs: bool
+) -> None:
+    automation = AUTOMATIONS[name]
+    watched = sensor("x", state, None, last_changed=NOW - timedelta(seconds=last_changed_s))
+    states = States(
+        **{f"binary_sensor__{entity}": watched, f"input_text__{memory}": sensor("m", told or "unknown", None)}
     )
-    data = automation["actions"][1]["data"]
-    return understood(data["topic"], render(data["payload"], trigger=trigger, began=began, sensors=names))
+    variables = {
+        key: ast.literal_eval(text) if (text := render(template, **within(states))) in ("True", "False") else text
+        for key, template in automation["variables"].items()
+    }
+    assert render(automation["conditions"][0]["value_template"], **variables) == str(runs)
+    # What comes in while one is at work is looked at again within five minutes.
+    assert automation["mode"] == "single"
+    assert {"trigger": "time_pattern", "minutes": "/5"} in automation["triggers"]
+
+
+def leak(told: str, *names: str) -> Alert:
+    actions = AUTOMATIONS["water_leak"]["actions"]
+    alert_id = render(actions[0]["variables"]["alert_id"], told=told)
+    states = States(binary_sensor__water_leak=sensor("Water leak", "on", None, sensors=list(names)))
+    data = actions[1]["data"]
+    return understood(data["topic"], render(data["payload"], told=told, alert_id=alert_id, **within(states)))
 
 
 def test_a_water_leak_names_the_wet_sensors() -> None:
-    alert = leak(
-        "firing",
-        [
-            sensor("Kitchen", "on", "moisture"),
-            sensor("Cellar", "off", "moisture"),
-            sensor("Door", "on", "door"),
-            sensor("Other", "on", None),
-        ],
-    )
-    assert alert.title == "Water leak: Kitchen"
+    alert = leak("", "Kitchen", "Cellar")
+    assert alert.title == "Water leak: Kitchen, Cellar"
     assert (alert.state, alert.severity, alert.name) == ("firing", "critical", "water_leak")
-    assert alert.data == {"sensors": ["Kitchen"], "since": "2026-11-23T10:00:00+00:00"}
+    assert alert.data == {"sensors": ["Kitchen", "Cellar"]}
 
 
 def test_a_water_leak_and_its_end_are_one_alert_in_two_states() -> None:
-    firing, resolved = leak("firing", []), leak("resolved", [])
-    assert firing.id == resolved.id == "water_leak-2026-11-23T10:00:00+00:00"
+    firing = leak("")
+    resolved = leak(firing.id)
+    assert firing.id == resolved.id == "water_leak-2026-11-23T10:00:00.123456+00:00"
     assert (firing.state, resolved.state) == ("firing", "resolved")
     assert firing.title == "Water leak: a sensor"
 
 
+def watching(name: str, *sensors: Any) -> str:
+    states = States(**{f"binary_sensor__s{number}": one for number, one in enumerate(sensors)})
+    return render(TEMPLATES[name]["state"], **within(states))
+
+
 def test_the_leak_sensor_watches_moisture_and_nothing_else() -> None:
-    (watching,) = PACKAGE["template"][0]["binary_sensor"]
-    wet, door = sensor("a", "on", "moisture"), sensor("b", "on", "door")
-    assert render(watching["state"], states={"binary_sensor": [wet, door]}) == "True"
-    assert render(watching["state"], states={"binary_sensor": [door, sensor("c", "off", "moisture")]}) == "False"
-    # The automation listens to the entity that the sensor's name makes.
-    assert {one["entity_id"] for one in AUTOMATIONS["hardwire_package_water_leak"]["triggers"]} == {
-        "binary_sensor." + watching["name"].lower().replace(" ", "_")
-    }
+    wet, door, dry = sensor("a", "on", "moisture"), sensor("b", "on", "door"), sensor("c", "off", "moisture")
+    assert watching("Water leak", wet, door, sensor("d", "on", None)) == "True"
+    assert watching("Water leak", door, dry) == "False"
+
+
+@pytest.mark.parametrize(("device_class", "minutes", "expected"), [
+    ("door", 11, "True"), ("door", 9, "False"), ("garage_door", 11, "True"), ("window", 11, "False"),
+])  # fmt: skip
+def test_doors_that_are_open_for_ten_minutes_count(device_class: str, minutes: int, expected: str) -> None:
+    opened = NOW - timedelta(minutes=minutes)
+    assert watching("Door open too long", sensor("a", "on", device_class, last_changed=opened)) == expected
+    assert watching("Door open too long", sensor("a", "off", device_class, last_changed=opened)) == "False"
 
 
 def failure_notice(given: dict[str, Any]) -> str:
-    actions = AUTOMATIONS["hardwire_package_failure"]["actions"]
+    actions = AUTOMATIONS["failure"]["actions"]
     return lenient(actions[1]["data"]["message"], outcome=given, reason=given["reason"])
 
 
@@ -350,57 +393,27 @@ def test_a_mail_servers_words_cannot_draw_pictures_in_home_assistant() -> None:
     assert "\\<b\\>" in text
 
 
-def test_a_failure_never_mails_and_ignores_what_is_no_outcome() -> None:
-    automation = AUTOMATIONS["hardwire_package_failure"]
+def test_a_failure_never_mails_and_ignores_what_is_no_failure() -> None:
+    automation = AUTOMATIONS["failure"]
     assert [one["action"] for one in automation["actions"] if "action" in one] == [
         "persistent_notification.create",
         "logbook.log",
     ]
-    condition = automation["conditions"][0]["value_template"]
-    assert lenient(condition, trigger={"payload_json": {"id": "x"}}) == "True"
-    assert lenient(condition, trigger={"payload_json": [1]}) == "False"
-    assert lenient(condition, trigger={"payload": "not json"}) == "False"
+    (trigger,) = automation["triggers"]
+    assert lenient(trigger["value_template"], value_json={"event_type": "failure"}) == trigger["payload"]
+    assert lenient(trigger["value_template"], value_json={"event_type": "success"}) != trigger["payload"]
+    assert lenient(trigger["value_template"]) != trigger["payload"]  # not JSON: value_json is not there
 
 
-# The entities
-
-
-def test_entities_have_unique_ids_and_one_device() -> None:
-    ids = [one["unique_id"] for one in ENTITIES]
-    assert len(set(ids)) == len(ids)
-    assert {json.dumps(one["device"]) for one in ENTITIES} == {json.dumps(ENTITIES[0]["device"])}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("Relay", "ON"), ("Chip", "OFF"), ("Waiting alerts", "3"), ("Oldest waiting alert", "12.5")],
-)
-def test_entities_read_the_health_of_the_contract(name: str, expected: str) -> None:
-    (entity,) = (one for one in ENTITIES if one["name"] == name)
-    assert render(entity["value_template"], value_json=HEALTH) == expected
-    assert entity["availability"] == [{"topic": "alerts/bridge/state"}]
-
-
-def test_an_empty_queue_has_no_oldest_alert() -> None:
-    (entity,) = (one for one in ENTITIES if one["name"] == "Oldest waiting alert")
-    empty = HEALTH | {"queue": {"waiting": 0, "oldest_waiting_s": None}}
-    # "None" is Home Assistant's word for an unknown value of an MQTT sensor.
-    assert render(entity["value_template"], value_json=empty) == "None"
-
-
-def test_the_problem_stands_in_the_attributes() -> None:
-    (entity,) = (one for one in ENTITIES if one["name"] == "Relay")
-    text = render(entity["json_attributes_template"], value_json=HEALTH)
-    assert json.loads(text) == {"problem": "smtp.example.net:587 refuses us"}
-
-
-def test_the_connection_shows_the_last_will() -> None:
-    (entity,) = (one for one in ENTITIES if one["name"] == "Connection")
-    assert (entity["payload_on"], entity["payload_off"]) == ("online", "offline")
-    assert "availability" not in entity
-
-
-def test_the_event_entity_knows_every_event_type() -> None:
-    (entity,) = PACKAGE["mqtt"]["event"]
-    assert entity["event_types"] == ["success", "failure", "deferred"]
-    assert entity["state_topic"] == "alerts/bridge/outcome"
+def test_the_outcomes_kept_are_ten_and_each_alert_is_there_once() -> None:
+    (kept,) = PACKAGE["template"][-1]["sensor"]
+    before = [{"id": f"a-{number}", "event_type": "success"} for number in range(10)]
+    text = lenient(
+        kept["attributes"]["outcomes"],
+        trigger={"payload_json": outcome("failure", reason="No such user.") | {"id": "a-3", "subject": None}},
+        this={"attributes": {"outcomes": before}},
+    )
+    made = ast.literal_eval(text)
+    assert [one["id"] for one in made] == ["a-3", "a-0", "a-1", "a-2", *(f"a-{number}" for number in range(4, 10))]
+    assert (made[0]["event_type"], made[0]["subject"]) == ("failure", "alerts/email/x")
+    assert made[0]["reason"] == "No such user."
