@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from plugin.alert import Message, Properties
 from plugin.demo.broker import Version
 from tests.brokers import CAPABILITIES, AnyBroker, Kind, launch
-from tests.mqtt.support import eventually, peer, running, settings_for, started
+from tests.mqtt.support import eventually, peer, running, settings_for, started, unique
 
 PROTOCOLS: Final[tuple[Version, ...]] = ("5", "3.1.1")
 
@@ -326,3 +327,35 @@ def test_an_onlooker_takes_what_it_asked_for_and_announces_nothing(broker: AnyBr
         other.subscribe("onlooker/bridge/state")
         other.publish("onlooker/bridge/state", b"mark")
         assert eventually(lambda: [one.payload for one in other.received] == [b"mark"])
+
+
+def test_what_is_watched_is_heard_while_the_connection_stands_and_not_kept(
+    broker: AnyBroker, broker_kind: Kind, protocol: Version
+) -> None:
+    """A broker may keep QoS 0 for a session all the same (MQTT 5 §4.1 allows it), and that does no harm."""
+    topic = unique("watched")
+    settings = settings_for(broker, protocol, watched=(topic,))
+    with peer(broker, protocol) as other:
+        with running(settings) as subject:
+            other.publish(topic, b"now")
+            subject.wait_messages(1)
+        other.publish(topic, b"missed")
+        with running(settings) as subject:
+            other.publish(topic, b"then")
+            assert eventually(lambda: b"then" in [one.payload for one in subject.messages])
+            assert (len(subject.messages) == 1) is CAPABILITIES[broker_kind].keeps_sessions
+
+
+def test_what_an_earlier_configuration_watched_is_heard_no_more(
+    broker: AnyBroker, broker_kind: Kind, protocol: Version, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The embedded broker goes on sending what a resumed session has unsubscribed from: it goes no further."""
+    topic = unique("watched")
+    settings = settings_for(broker, protocol, watched=(topic,))
+    with running(settings):
+        pass
+    with running(replace(settings, watched=(), unwatched=(topic,))) as subject, peer(broker, protocol) as other:
+        other.publish(topic, b"nobody cares")
+        other.publish(f"{settings.base}/email/x", b"alert")
+        assert [one.payload for one in subject.wait_messages(1)] == [b"alert"]
+    assert ("event=message_ignored" not in caplog.text) is CAPABILITIES[broker_kind].keeps_sessions

@@ -77,6 +77,31 @@ def test_trouble_is_told_in_words_and_tried_again(script: Callable[[Wire], None]
         assert [reason for connected, reason in subject.connections if not connected and reason]
 
 
+@pytest.mark.parametrize(
+    ("suback", "events"),
+    [
+        (
+            b"\x01\x87\x00",
+            ["event=requests_not_heard reason='the broker refused the subscription to alerts/bridge"],
+        ),
+        (b"\x01\x01\x87", ["event=watched_not_heard reason='the broker refused the subscription to other/status"]),
+        (b"\x01\x01\x00", []),
+    ],
+)
+def test_alerts_are_not_given_up_for_what_else_is_refused(
+    caplog: pytest.LogCaptureFixture, suback: bytes, events: list[str]
+) -> None:
+    def script(wire: Wire) -> None:
+        wire.accept(suback=suback)
+        wire.serve()
+
+    with scripted(script) as broker, started(settings_for(broker, watched=("other/status",))) as subject:
+        subject.wait_connected()
+    said = [one.getMessage() for one in caplog.records if "not_heard" in one.getMessage()]
+    assert len(said) == len(events)
+    assert all(one.startswith(event) for one, event in zip(said, events, strict=True)), said
+
+
 def test_the_same_trouble_is_told_once() -> None:
     with scripted(connack(0x86)) as broker, started(settings_for(broker)) as subject:
         assert eventually(lambda: broker.connections >= 5)
