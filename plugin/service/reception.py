@@ -6,6 +6,7 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -20,7 +21,8 @@ _log = logging.getLogger("hardwire.service")
 T = TypeVar("T")
 
 BATCH_MESSAGES: Final = 256  # accepted in one transaction
-FLOOD_MESSAGES: Final = 64  # that have arrived together: the broker has more than we take
+FLOOD_PER_S: Final = 200.0  # messages; houses do not raise as many alarms
+FLOOD_LOOK_S: Final = 0.2  # over which they are counted
 YIELD_S: Final = 1.0  # for which a courier lets a flood go first
 FLOOD_LETTERS: Final = 8  # that it carries then before it waits again
 LOOK_EVERY_S: Final = 0.5  # whether it is time to end
@@ -97,9 +99,10 @@ class Reception:
         self._beat = beat
         self._calm = threading.Event()
         self._calm.set()
+        self._counted, self._counted_since = 0, time.monotonic()
 
     def let_a_flood_pass(self) -> bool:
-        """Wait up to YIELD_S while more arrives than is accepted; tell whether that is over. For couriers.
+        """Wait up to YIELD_S while alerts flood in; tell whether that is over. For couriers.
 
         What is still at the broker can be lost there, so it comes before mails, which are on our disk.
         """
@@ -125,10 +128,7 @@ class Reception:
         while not (self._closing.is_set() and self._arrived.empty()):
             self._beat("intake")
             batch = self._take(LOOK_EVERY_S)
-            if len(batch) < FLOOD_MESSAGES:
-                self._calm.set()
-            else:
-                self._calm.clear()
+            self._judge(sum(isinstance(one, Message) for one in batch))
             self._bridge.published([one.token for one in batch if isinstance(one, Acknowledged)])
             for lost, group in itertools.groupby(batch, key=lambda one: isinstance(one, SessionLost)):
                 if lost:
@@ -139,6 +139,18 @@ class Reception:
             if batch:
                 self._publish()
         self._calm.set()
+
+    def _judge(self, messages: int) -> None:
+        """Count what has arrived, and tell a flood from its end."""
+        self._counted += messages
+        passed_s = time.monotonic() - self._counted_since
+        if passed_s < FLOOD_LOOK_S:
+            return
+        if self._counted >= FLOOD_PER_S * passed_s:
+            self._calm.clear()
+        else:
+            self._calm.set()
+        self._counted, self._counted_since = 0, time.monotonic()
 
     def _accept(self, messages: Sequence[Message]) -> None:
         if not messages:
