@@ -66,6 +66,24 @@ class OutboxTrouble:
         self.problem = None
 
 
+class Tide:
+    """Tells a flood of alerts from a calm, by how many come in FLOOD_LOOK_S or longer."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._messages = 0
+        self.floods = False
+
+    def count(self, messages: int, now: float) -> bool:
+        """Count what has come until ``now``, in seconds; return whether it is a flood."""
+        self._messages += messages
+        passed_s = now - self._since
+        if passed_s >= FLOOD_LOOK_S:
+            self.floods = self._messages >= FLOOD_PER_S * passed_s
+            self._since, self._messages = now, 0
+        return self.floods
+
+
 class Reception:
     """Accepts in one transaction what has arrived together; only then it is acknowledged.
 
@@ -99,7 +117,7 @@ class Reception:
         self._beat = beat
         self._calm = threading.Event()
         self._calm.set()
-        self._counted, self._counted_since = 0, time.monotonic()
+        self._tide = Tide(time.monotonic())
 
     def let_a_flood_pass(self) -> bool:
         """Wait up to YIELD_S while alerts flood in; tell whether that is over. For couriers.
@@ -128,7 +146,10 @@ class Reception:
         while not (self._closing.is_set() and self._arrived.empty()):
             self._beat("intake")
             batch = self._take(LOOK_EVERY_S)
-            self._judge(sum(isinstance(one, Message) for one in batch))
+            if self._tide.count(sum(isinstance(one, Message) for one in batch), time.monotonic()):
+                self._calm.clear()
+            else:
+                self._calm.set()
             self._bridge.published([one.token for one in batch if isinstance(one, Acknowledged)])
             for lost, group in itertools.groupby(batch, key=lambda one: isinstance(one, SessionLost)):
                 if lost:
@@ -139,18 +160,6 @@ class Reception:
             if batch:
                 self._publish()
         self._calm.set()
-
-    def _judge(self, messages: int) -> None:
-        """Count what has arrived, and tell a flood from its end."""
-        self._counted += messages
-        passed_s = time.monotonic() - self._counted_since
-        if passed_s < FLOOD_LOOK_S:
-            return
-        if self._counted >= FLOOD_PER_S * passed_s:
-            self._calm.clear()
-        else:
-            self._calm.set()
-        self._counted, self._counted_since = 0, time.monotonic()
 
     def _accept(self, messages: Sequence[Message]) -> None:
         if not messages:
