@@ -20,13 +20,13 @@ demo: $(VENV)/.demo  ## an alert becomes a mail: no hardware, broker or mail ser
 	@$(BIN)/hardwire demo $(ARGS)
 
 test: $(VENV)/.test  ## all tests   [ARGS="-k outbox"]
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# HARDWIRE_HOME_ASSISTANT=DIR keeps them, or has them already; two processes, one for each version.
+# HARDWIRE_HOME_ASSISTANT=DIR keeps them, or has them already; four processes, two for each version.
 test-home-assistant: $(VENV)/.test  ## on real Home Assistants, which it installs (Debian, root, 4 GB)
 	@export HARDWIRE_HOME_ASSISTANT="$${HARDWIRE_HOME_ASSISTANT:-$(CURDIR)/.home-assistant}" \
 		&& tests/home_assistant/setup.sh "$$HARDWIRE_HOME_ASSISTANT" \
-		&& $(BIN)/python -m pytest --numprocesses 2 $(ARGS) tests/home_assistant
+		&& $(BIN)/python -m pytest --numprocesses 4 $(ARGS) tests/home_assistant
 
 check: $(VENV)/.test  ## what CI checks beside the tests: style, types, import plan
 	@$(BIN)/ruff format --check .

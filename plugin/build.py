@@ -252,7 +252,7 @@ def description_of(config: Config) -> Description:
         base=config.topics.base,
         prefix=config.home_assistant.prefix,
         version=__version__,
-        expiry_s=max(1, round(config.outbox.max_age_s)),
+        expiry_s=max(1, round(config.outbox.max_age_s)) if config.mqtt.protocol == "5" else None,
         recipients=tuple(config.recipients),
         routes=tuple(NamedRoute(topic_filter=filters[at], name=name) for at, name in named if name is not None),
     )

@@ -45,13 +45,14 @@ class Description:
     """What there is to tell of a bridge.
 
     ``base`` and ``prefix`` are topics, ``recipients`` the names of recipients and groups. A notification older
-    than ``expiry_s`` is not to be mailed any more.
+    than ``expiry_s`` is not to be mailed any more. None goes with a broker of MQTT 3.1.1, which cannot be told: a
+    Home Assistant that speaks no more than it refuses to send what is to expire.
     """
 
     base: str
     prefix: str
     version: str
-    expiry_s: int
+    expiry_s: int | None
     recipients: tuple[str, ...] = ()
     routes: tuple[NamedRoute, ...] = ()
 
@@ -257,7 +258,7 @@ def _controls(description: Description) -> dict[str, Component]:
             "cmd_t": f"{request}/test",
             "pl_prs": "{}",
             "ent_cat": "diagnostic",
-            "msg_exp_int": TEST_EXPIRY_S,
+            **_expiring(None if description.expiry_s is None else TEST_EXPIRY_S),
             "avty": [],
         },
         "retry_failed": {
@@ -309,9 +310,13 @@ def _notifier(description: Description, name: str, topic: str, *, to: str | None
         "ic": "mdi:email-outline" if to is not None else "mdi:email-arrow-right-outline",
         "cmd_t": topic,
         "cmd_tpl": _template(f"{{'message': value{title}{recipient}}} | tojson"),
-        "msg_exp_int": description.expiry_s,
+        **_expiring(description.expiry_s),
         "avty": [],
     }
+
+
+def _expiring(after_s: int | None) -> Component:
+    return {} if after_s is None else {"msg_exp_int": after_s}
 
 
 def _route_slug(topic_filter: str) -> str:

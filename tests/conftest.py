@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -10,12 +11,16 @@ from hypothesis import HealthCheck, settings
 
 from tests.brokers import AnyBroker, Brokers, Kind, kinds
 
-# Timing never decides a test: a busy machine is no reason to fail.
-settings.register_profile("hardwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Timing never decides a test: a busy machine is no reason to fail. Nor does chance, but with
+# --hypothesis-profile=explore.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("hardwire", settings.get_profile("explore"), derandomize=True, database=None)
 settings.load_profile("hardwire")
 
 _SUMMARIES = pytest.StashKey[set[str]]()
 RELIABILITY_ALERTS: Final = 500
+TESTS: Final = Path(__file__).parent
+LONGEST: Final = ("reliability", "deploy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--reliability-seeds", type=int, default=1, metavar="N", help="how often what is drawn is drawn"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the rooms that take longest, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(TESTS / room) for room in LONGEST))
 
 
 @pytest.fixture(scope="session")

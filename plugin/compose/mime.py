@@ -76,8 +76,9 @@ def _text(text: str, subtype: str) -> Message:
         encoding, payload = "7bit", octets
     else:
         encoding, payload = "quoted-printable", binascii.b2a_qp(octets)
-        if not octets.isascii() and len(payload) > len(other := base64.encodebytes(octets)):
-            encoding, payload = "base64", other
+        if not octets.isascii() and 3 * len(payload) > 4 * len(octets):
+            other = base64.encodebytes(octets)
+            encoding, payload = ("base64", other) if len(other) < len(payload) else (encoding, payload)
     part = Message(READY)
     part["Content-Type"] = f'text/{subtype}; charset="utf-8"'
     part["Content-Transfer-Encoding"] = encoding

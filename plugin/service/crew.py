@@ -80,16 +80,31 @@ class Bell:
     """Wakes who sleeps. ``rung`` counts, so that a call is not lost on who was about to."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._asleep: list[threading.Event] = []
         self.rung = 0
 
-    def ring(self) -> None:
-        """Wake all."""
-        with self._changed:
+    @property
+    def asleep(self) -> int:
+        """How many sleep."""
+        with self._lock:
+            return len(self._asleep)
+
+    def ring(self, hands: int | None = None) -> None:
+        """Wake as many as there are ``hands`` for, None: all; who fell asleep last is the first."""
+        with self._lock:
             self.rung += 1
-            self._changed.notify_all()
+            for _ in range(len(self._asleep) if hands is None else min(hands, len(self._asleep))):
+                self._asleep.pop().set()
 
     def sleep(self, heard: int, timeout_s: float) -> None:
-        """Sleep until it is rung more often than ``heard``, at most ``timeout_s``."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.rung != heard, timeout_s)
+        """Sleep until it is rung for this caller, at most ``timeout_s``; not at all if it was since ``heard``."""
+        call = threading.Event()
+        with self._lock:
+            if self.rung != heard:
+                return
+            self._asleep.append(call)
+        call.wait(timeout_s)
+        with self._lock:
+            if call in self._asleep:
+                self._asleep.remove(call)

@@ -101,11 +101,11 @@ class Reception:
         closing: threading.Event,
         trouble: OutboxTrouble,
         acknowledge: Callable[[Message], None],
-        accepted: Callable[[], None],
+        accepted: Callable[[int], None],
         publish: Callable[[], None],
         beat: Callable[[str], None],
     ) -> None:
-        """Call ``accepted`` when there is something to carry, and ``publish`` when something may be told."""
+        """Call ``accepted`` with how many alerts are to be carried, and ``publish`` when something may be told."""
         self._bridge = bridge
         self._arrived: queue.Queue[Arrived] = queue.Queue(messages)
         self._room = room
@@ -167,7 +167,7 @@ class Reception:
         if (safe := self._insist(lambda: self._bridge.accept(messages))) is not None:
             for message in safe:
                 self._acknowledge(message)
-            self._accepted()
+            self._accepted(len(safe))
 
     def _insist(self, work: Callable[[], T]) -> T | None:
         """Do ``work`` until the outbox takes it; None if that is not before the end.

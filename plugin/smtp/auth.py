@@ -190,19 +190,24 @@ class Login:
     """The AUTH part of one connection: which mechanism is tried, how far it has come, what must stay secret.
 
     Each mechanism is tried once. Without credentials there is never anything to begin. ``error`` is what the
-    relay told of a token that it refuses, before the refusal itself: "status 401, scope mail"; else None.
+    relay told of a token that it refuses, before the refusal itself: "status 401, scope mail"; else None. ``said``
+    is what a connection before this one has said in confidence: the relay knows it, and may repeat it here.
     """
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(self, credentials: Credentials | None, *, said: Collection[str] = ()) -> None:
         self.error: str | None = None
         self._credentials = credentials
         self._tried: list[str] = []
         self._challenges: list[str] = []
         self._withheld: bytes | None = None
         self._cancelled = False
+        self._before = frozenset(said)
         self._secrets: set[str] = set()
-        if credentials is not None and len(credentials.secret) >= MIN_SECRET_CHARS:
-            self._secrets.add(credentials.secret)
+
+    @property
+    def said(self) -> frozenset[str]:
+        """What must stay secret of all that was said here, or before where nothing was."""
+        return frozenset(self._secrets) or self._before
 
     def begin(self, offered: Collection[str]) -> Line | None:
         """Return the AUTH command for the best of the mechanisms ``offered`` (upper case), None without any.
@@ -214,6 +219,8 @@ class Login:
         if self._credentials is None or mechanism is None:
             return None
         self._tried.append(mechanism)
+        if len(self._credentials.secret) >= MIN_SECRET_CHARS:
+            self._secrets.add(self._credentials.secret)
         self._challenges = []
         self._cancelled = False
         self.error = None
@@ -258,10 +265,19 @@ class Login:
         return Line(octets=self._secret(answer), shown=MASK)
 
     def without_secrets(self, reply: Reply) -> Reply:
-        """Mask what was said in confidence, should the relay repeat it: replies end up in outcomes and logs."""
-        if not self._tried:
-            return reply
+        """Mask what was said in confidence, should the relay repeat it: replies end up in outcomes and logs.
+
+        What was not said yet cannot be a repetition, and a password may well be a word of any greeting.
+        """
         return replace(reply, lines=tuple(self._masked_line(reply.code, line) for line in reply.lines))
+
+    def masked(self, text: str) -> str:
+        """Mask the same in words of the relay that are no reply: faults quote them."""
+        secrets = self._secrets | self._before
+        if not secrets:
+            return text
+        longest_first = sorted(secrets, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), MASK, text, flags=re.IGNORECASE)
 
     def _best(self, offered: Collection[str]) -> str | None:
         order = () if self._credentials is None else self._credentials.order
@@ -271,15 +287,9 @@ class Login:
         decoded = _decoded(line) if code == 334 else None
         if decoded:
             text = decoded.decode("utf-8", "replace")
-            if self._masked(text) != text:
+            if self.masked(text) != text:
                 return MASK
-        return self._masked(line)
-
-    def _masked(self, text: str) -> str:
-        if not self._secrets:
-            return text
-        longest_first = sorted(self._secrets, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, longest_first)), MASK, text, flags=re.IGNORECASE)
+        return self.masked(line)
 
     def _told(self, challenge: str) -> str | None:
         """Return the words of a challenge that tells of an error (RFC 7628 §3.2.2), in one bounded line."""
@@ -292,7 +302,7 @@ class Login:
         if isinstance(found, dict):
             told = [f"{key} {found[key]}" for key in _ERROR_KEYS if isinstance(found.get(key), str | int)]
             words = ", ".join(told) or words
-        return printable(self._masked(words), max_chars=MAX_ERROR_CHARS).strip() or None
+        return printable(self.masked(words), max_chars=MAX_ERROR_CHARS).strip() or None
 
     def _secret(self, octets: bytes) -> str:
         encoded = b64encode(octets).decode("ascii")

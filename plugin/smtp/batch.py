@@ -91,6 +91,10 @@ def begins_anew(settled: Settled, letter: DrawnLetter, *, served: bool) -> str |
 
 def was_not_the_pace(setback: Settled | None, settled: Settled) -> bool:
     """Return whether lock-step has brought a letter no other answer than it had in a pipeline."""
-    if setback is None or setback.reply is None or settled.reply is None:
+    if setback is None or setback.phase != settled.phase:
         return False
-    return (setback.phase, setback.reply.code) == (settled.phase, settled.reply.code)
+    if setback.reply is not None and settled.reply is not None:
+        return setback.reply.code == settled.reply.code
+    if setback.fault is not None and settled.fault is not None:
+        return setback.fault.kind == settled.fault.kind
+    return False

@@ -67,6 +67,7 @@ class Client:
         self._secure_stream = secure or _tls_of(settings, clock).handshake
         self._connection: Connection | None = None
         self._spoken: Connection | None = None  # the last one that was opened, for what outcomes tell of it
+        self._said: frozenset[str] = frozenset()  # in confidence, on the connections before
         self._served = False  # whether a letter has had its verdict on the connection
         self._rested_at = 0.0
         self._fallback = False
@@ -209,6 +210,8 @@ class Client:
                 return opened
 
     def _speak(self, begun: float, settings: Settings) -> Connection | Fallback | Refused:
+        if self._spoken is not None:
+            self._said = self._spoken.session.opening.login.said
         self._spoken = None
         token = None
         try:
@@ -232,6 +235,7 @@ class Client:
             fallback=self._fallback,
             lockstep=self._lockstep,
             window_bytes=window_of(stream),
+            said=self._said,
         )
         connection = Connection(
             stream, session, settings, clock=self._clock, secure=self._secure_stream, begun=begun
@@ -240,7 +244,10 @@ class Client:
         self._served = False
         event = connection.until_ready()
         if isinstance(event, Ready):
-            return connection
+            if session.end is None:
+                return connection
+            # It has ended in the moment in which it was ready. Without a verdict the next one would do the same.
+            event = session.end
         self._drop()
         if (
             token is not None

@@ -193,6 +193,17 @@ class Mailing:
         if self._opening.pace != "lockstep" and letter.verdict is None and out_of_step(reply):
             letter.out_of_step = True
 
+    def _mind_silence(self, phase: Phase, fault: Fault | None) -> None:
+        """Take silence right behind the answer to MAIL for a word about the pace.
+
+        There are relays that offer PIPELINING and throw away what came along with the command they were reading:
+        whoever goes on like that waits in vain for ever.
+        """
+        if phase != "rcpt" or fault is None or fault.kind != "timeout" or self._opening.pace == "lockstep":
+            return
+        for letter in list(self.letters)[:1]:
+            letter.out_of_step |= letter.verdict is None and not letter.replies
+
     # --- The end of the connection --------------------------------------------------------------------------
 
     def abandon(self, phase: Phase, reply: Reply | None, fault: Fault | None) -> None:
@@ -201,6 +212,7 @@ class Mailing:
         A letter behind the one that was cut short is ``untaken``: relays answer in order, so after a 421 it was
         never looked at. After a fault this is known only where none of its content had left.
         """
+        self._mind_silence(phase, fault)
         self.lost_step |= any(letter.out_of_step for letter in self.letters)
         for index, letter in enumerate(list(self.letters)):
             phase_here = self._phase_of(letter) if index else phase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from plugin.smtp.auth import Login, may_try_another
@@ -23,7 +24,14 @@ class Opening:
     """
 
     def __init__(
-        self, dialogue: Dialogue, settings: Settings, *, token: str | None, fallback: bool, lockstep: bool
+        self,
+        dialogue: Dialogue,
+        settings: Settings,
+        *,
+        token: str | None,
+        fallback: bool,
+        lockstep: bool,
+        said: Collection[str] = (),
     ) -> None:
         self.extensions = Extensions()
         self.greeting: Literal["EHLO", "HELO"] | None = None
@@ -32,7 +40,7 @@ class Opening:
         self.ready = False
         self.eager = False
         self.unwelcome: Event | None = None
-        self.login = Login(None if fallback else settings.login(token=token))
+        self.login = Login(None if fallback else settings.login(token=token), said=said)
         self._dialogue = dialogue
         self._settings = settings
         self._fallback = fallback

@@ -29,6 +29,7 @@ _CARRIES: Final = frozenset({State.RSET, State.MAIL, State.RCPT, State.CHUNK, St
 """What may be followed before it is answered: not DATA, whose answer decides whether content may follow."""
 
 _OUT_OF_STEP_STATUS: Final = frozenset({"5.5.0", "5.5.1"})  # RFC 3463 §3.6: protocol status; wrong command, now
+_OF_THE_COMMAND: Final = frozenset({500, 502, 503})  # RFC 5321 §4.2.2: not known, not implemented, not now
 _OUT_OF_STEP_CODES: Final = frozenset({500, 501, 502, 503, 521, 550, 554})
 _OUT_OF_STEP_WORDS: Final = re.compile("synchroni[sz]ation|pipelin", re.IGNORECASE)
 
@@ -74,12 +75,15 @@ def fits_window(replies: int, *, window_bytes: int) -> bool:
 def out_of_step(reply: Reply) -> bool:
     """Return whether ``reply`` to a pipelined command may speak of the pace and not of the letter.
 
-    Relays have no code of their own for it. Status 5.5.0 and 5.5.1 are about the order of commands; where there is
-    no status, words have to do. A letter refused so is tried again in lock-step, and what that brings counts: to
-    be wrong here costs a connection and no letter.
+    Relays have no code of their own for it. Status 5.5.0 and 5.5.1 are about the order of commands, and so are
+    500, 502 and 503 unless a status says that they mean the letter: what stands before a relay may know fewer
+    commands than the relay offers. For other codes words have to do. A letter refused so is tried again in
+    lock-step, and what that brings counts: to be wrong here costs a connection and no letter.
     """
     if reply.first != 5:
         return False
     if reply.enhanced in _OUT_OF_STEP_STATUS:
+        return True
+    if reply.code in _OF_THE_COMMAND and (reply.enhanced or "5.5.").startswith("5.5."):
         return True
     return reply.code in _OUT_OF_STEP_CODES and bool(_OUT_OF_STEP_WORDS.search(reply.text))

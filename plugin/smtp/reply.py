@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,10 +67,12 @@ class ReplyParser:
 
     Line ends may be CRLF or a bare LF. What is held never exceeds the limits of this module plus what was fed
     last. A ``ProtocolError`` is raised by ``next_reply`` only once the replies in front of the fault have been
-    taken, so that good news is not lost to the junk behind it; afterwards the parser is of no use.
+    taken, so that good news is not lost to the junk behind it; afterwards the parser is of no use. ``conceal``
+    takes secrets out of what such an error quotes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, conceal: Callable[[str], str] = str) -> None:
+        self._conceal = conceal
         self._buffer = bytearray()
         self._searched = 0
         self._code = 0
@@ -110,7 +112,8 @@ class ReplyParser:
     def _take(self, line: bytes) -> Reply | None:
         found = _LINE.fullmatch(line)
         if found is None:
-            shown = printable(line.decode("utf-8", "replace"), max_chars=80)
+            # Concealed before it is cut: half a secret would not be found any more.
+            shown = printable(self._conceal(line.decode("utf-8", "replace")), max_chars=80)
             raise ProtocolError(f"not a reply line: {shown!r}")
         code = int(found[1])
         if self._lines and code != self._code:

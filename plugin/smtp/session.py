@@ -8,7 +8,7 @@ knows the letter it belongs to. What a reply leads to is the business of two hal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from plugin.smtp.dialogue import Command, Dialogue
@@ -39,8 +39,8 @@ class Session:
     came (b"" at the end of the connection), or ``fail`` when something else ended it; ``next_event`` until None.
     ``token`` is the access token for AUTH, where the settings have one. ``fallback`` says HELO where it may and
     never AUTH, whatever the settings prefer; ``lockstep`` sends one command at a time, whatever the relay
-    offers; ``window_bytes`` of replies may arrive without being read. Nothing that the peer does raises an
-    exception.
+    offers; ``window_bytes`` of replies may arrive without being read; ``said`` is what was said in
+    confidence before (``Login.said``). Nothing that the peer does raises an exception.
     """
 
     def __init__(
@@ -52,14 +52,18 @@ class Session:
         fallback: bool = False,
         lockstep: bool = False,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
+        said: Collection[str] = (),
     ) -> None:
         self.closed = False
+        self.end: Refused | None = None  # what ``closed`` it, once it is, but for QUIT
         self.replies = 0
         self._record = record
-        self._parser = ReplyParser()
         self._dialogue = Dialogue(window_bytes=window_bytes)
-        self._opening = Opening(self._dialogue, settings, token=token, fallback=fallback, lockstep=lockstep)
+        self._opening = Opening(
+            self._dialogue, settings, token=token, fallback=fallback, lockstep=lockstep, said=said
+        )
         self._mailing = Mailing(self._dialogue, self._opening, settings)
+        self._parser = ReplyParser(conceal=self._opening.login.masked)
         self._content = memoryview(b"")
         self._sending: Command | None = None  # whose content is on its way out
         self._told_unwelcome = False
@@ -180,7 +184,7 @@ class Session:
         if self.closed or self._dialogue.head is not State.HANDSHAKE:
             raise RuntimeError("no handshake was asked for")
         self._record(f"= {described}", None)
-        self._parser = ReplyParser()
+        self._parser = ReplyParser(conceal=self._opening.login.masked)
         self._dialogue.window_bytes = window_bytes
         self._opening.secured(version)
 
@@ -208,6 +212,7 @@ class Session:
         self.closed = True
         if head is State.QUIT:
             return
+        self.end = Refused(phase=phase, fault=fault)
         self._record(f"= {fault}", None)
         if self._mailing.letters:
             self._abandon(phase, None, fault)
@@ -287,12 +292,13 @@ class Session:
     def _closing(self, _command: Command, reply: Reply) -> None:
         head, phase = self._dialogue.head, self.phase
         self.closed = True
+        self.end = Refused(phase=phase, reply=reply)
         if self._mailing.letters:
             if head is State.AUTH:
                 self._opening.unwelcome = Refused(phase="auth", reply=reply)
             self._abandon(phase, reply, None)
         elif not self.ready and head not in {State.IDLE, State.QUIT}:
-            self._dialogue.tell(Refused(phase=phase, reply=reply))
+            self._dialogue.tell(self.end)
 
 
 _ACTIONS: Final[Mapping[Step, Callable[[Session, Command, Reply], None]]] = {

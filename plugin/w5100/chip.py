@@ -35,6 +35,9 @@ SPLITS: Final[dict[int, tuple[int, ...]]] = {
 }
 SPLIT_AFTER_RESET: Final = (2 * reg.KIB,) * reg.SOCKETS
 
+# What configure writes: GAR to SIPR, then RTR to TMSR, and how many octets each has.
+CONFIGURED: Final = {"GAR": 4, "SUBR": 4, "SHAR": 6, "SIPR": 4, "RTR": 2, "RCR": 1, "RMSR": 1, "TMSR": 1}
+
 FIRST_DYNAMIC_PORT: Final = 49152  # RFC 6335, section 6
 DYNAMIC_PORTS: Final = 0x10000 - FIRST_DYNAMIC_PORT
 
@@ -241,11 +244,10 @@ class Chip:
                     read(reg.RTR, len(timing)),
                 )
             )
-            if (identity_seen, timing_seen) != (identity, timing):
+            if different := _different(identity + timing, identity_seen + timing_seen):
                 raise ChipLost(
-                    "the chip does not hold what was written: GAR to SIPR read "
-                    f"{identity_seen.hex(' ')} instead of {identity.hex(' ')}, RTR to TMSR {timing_seen.hex(' ')} "
-                    f"instead of {timing.hex(' ')}; lower chip.speed_hz, check power and /RESET"
+                    f"the chip does not hold what was written: {different}; lower chip.speed_hz, check power and "
+                    "/RESET"
                 )
             self._sizes = sizes
         log.info("event=chip_configured model=%r address=%s lanes=%d", self._title, addressing.address, lanes)
@@ -360,3 +362,14 @@ class Chip:
 def _split(sizes: tuple[int, ...]) -> bytes:
     """Return RMSR and TMSR."""
     return bytes((reg.memory_size_register(sizes),)) * 2
+
+
+def _different(written: bytes, seen: bytes) -> str:
+    """Return in words which registers of CONFIGURED do not read as they were written; empty if all do."""
+    words, start = [], 0
+    for name, size in CONFIGURED.items():
+        end = start + size
+        if seen[start:end] != written[start:end]:
+            words.append(f"{name} reads {seen[start:end].hex(' ')} instead of {written[start:end].hex(' ')}")
+        start = end
+    return ", ".join(words)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from plugin.w5100 import registers as reg
-from plugin.w5100.bus import Bus, ExchangeOnly, Wire, octets, read
+from plugin.w5100.bus import Bus, ExchangeOnly, Wire, octets, read, translated
 from plugin.w5100.errors import BusError
 from plugin.w5100.selftest import check_wire
 from plugin.workbench.snapshot import wire_to
@@ -97,7 +97,7 @@ def _frames(bus: Bus | ExchangeOnly) -> str | None:
     sent *= -(-4 * FRAMES_READ // len(sent))
     sent = sent[: 4 * FRAMES_READ]
     try:
-        return diagnosis(sent, octets(bus.exchange(sent)))
+        return diagnosis(sent, octets(translated(bus.exchange)(sent)))
     except BusError as error:
         return str(error)
 
@@ -156,7 +156,7 @@ def _after_reset(
     wire.write(reg.MR, bytes((reg.Mode.RST,)))  # what the patterns left in MR is gone with it
     wait_interrupt = getattr(bus, "wait_interrupt", None)
     if wait_interrupt is not None:
-        low = wait_interrupt(LINE_WAIT_S)
+        low = translated(wait_interrupt)(LINE_WAIT_S)
         yield Finding(
             what="/INT",
             ok=not low,

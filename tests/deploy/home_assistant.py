@@ -75,7 +75,8 @@ def sensor(name: str, state: str, device_class: str | None, **attributes: Any) -
     """Return a stand-in for a state object, unchanged since 10:00, which is the time ``now`` tells as well."""
     given = attributes if device_class is None else {"device_class": device_class, **attributes}
     changed = given.pop("last_changed", datetime(2026, 11, 23, 10, tzinfo=UTC))
-    return _Like(name=name, state=state, attributes=given, last_changed=changed)
+    entity_id = f"binary_sensor.{name.lower().replace(' ', '_')}"
+    return _Like(entity_id=entity_id, name=name, state=state, attributes=given, last_changed=changed)
 
 
 class States:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from datetime import UTC, datetime
@@ -92,6 +93,12 @@ def test_what_is_sent_is_never_dropped_because_the_bridge_is_away() -> None:
         assert COMPONENTS[key]["msg_exp_int"] > 0
     assert COMPONENTS["connected"]["avty"] == []
     assert "avty" not in COMPONENTS["mail_server_problem"]
+
+
+def test_with_mqtt_3_1_1_nothing_expires_for_home_assistant_would_refuse_to_send_it() -> None:
+    old = payload_of(dataclasses.replace(FULL, expiry_s=None))["cmps"]
+    assert [key for key, one in old.items() if "msg_exp_int" in one] == []
+    assert old.keys() == COMPONENTS.keys()
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,11 @@ from tests.deploy.home_assistant import (
 PACKAGE = load(PACKAGES / "hardwire.yaml")
 SCRIPT = PACKAGE["script"]["notify_email"]
 PICTURES, SENDING = SCRIPT["sequence"][:2]
-WAIT, PUBLISH = (branch["sequence"] for branch in SENDING["parallel"])
+BOTH, AFTERWARDS = SENDING["repeat"]["sequence"]
+WAIT, PUBLISH = (branch["sequence"] for branch in BOTH["parallel"])
 AUTOMATIONS = {one["id"].removeprefix("hardwire_package_"): one for one in PACKAGE["automation"]}
 TEMPLATES = {one["name"]: one for block in PACKAGE["template"] for one in block.get("binary_sensor", [])}
+COUNTING = {one["name"]: one for block in PACKAGE["template"] for one in block.get("sensor", [])}
 OUTCOME = "alerts/bridge/outcome"
 AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -162,7 +164,7 @@ def test_the_wait_stands_before_the_publication_and_on_a_topic_that_is_subscribe
     standing = [AUTOMATIONS["failure"]["triggers"][0], PACKAGE["template"][-1]["triggers"][0], trigger]
     assert [(one["topic"], one["qos"]) for one in standing] == [(OUTCOME, 1)] * 3
     assert WAIT[0]["continue_on_timeout"] is True
-    assert list(SENDING["parallel"][0]["sequence"]) == WAIT
+    assert list(BOTH["parallel"][0]["sequence"]) == WAIT
 
 
 @pytest.mark.parametrize(
@@ -214,46 +216,129 @@ def test_the_script_returns_state_and_reason(given: dict[str, Any] | None, state
     result = SCRIPT["sequence"][2]["variables"]["result"]
     assert set(result) == {"state", "id", "reason", "outcome"}
     assert render(result["state"], outcome=given) == state
-    assert render(result["reason"], outcome=given, timeout=5) == reason
+    assert render(result["reason"], outcome=given, wait_s=5) == reason
     assert SCRIPT["sequence"][-1]["response_variable"] == "result"
 
 
-def test_every_wait_has_a_deadline() -> None:
-    timeout = WAIT[0]["timeout"]["seconds"]
-    assert lenient(timeout) == "60.0"
-    assert lenient(timeout, timeout=2) == "2.0"
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, 60), ("", 60), (2, 2), ("2.5", 2), ("soon", 60), (-5, 1), (0.1, 1)]
+)
+def test_every_wait_has_a_deadline(given: object, seconds: int) -> None:
+    waited = lenient(SCRIPT["variables"]["wait_s"], timeout=given)
+    assert waited == str(seconds)
+    assert lenient(WAIT[0]["timeout"]["seconds"], wait_s=waited) == waited
 
 
-# Pictures
+# Attachments and pictures
 
 
-def attached(
-    before: list[dict[str, str]], stdout: str, *, how: str = "auto", **fields: Any
-) -> list[dict[str, str]]:
-    """Return what the script attaches for one camera more, when its small picture is ``stdout``."""
-    variables = PICTURES["repeat"]["sequence"][-1]["variables"]["attached"]
-    asked = render(PICTURES["repeat"]["sequence"][2]["data"]["name"], pictures=how, file="hardwire-porch-1.jpg")
-    picture = {"stdout": stdout if asked != "none" else "", "returncode": 0}
-    text = lenient(variables, attached=before, picture=picture, file="hardwire-porch-1.jpg", **fields)
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (None, []),
+        ([{"path": "/media/door.jpg"}], [{"path": "/media/door.jpg"}]),
+        ({"path": "/media/door.jpg"}, [{"path": "/media/door.jpg"}]),
+    ],
+)
+def test_one_attachment_need_not_be_a_list(given: object, taken: list[dict[str, str]]) -> None:
+    assert ast.literal_eval(lenient(SCRIPT["variables"]["attached"], attachments=given)) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (None, []),
+        ("camera.porch", ["camera.porch"]),
+        ("camera.porch, camera.yard", ["camera.porch", "camera.yard"]),
+        (["camera.porch", "camera.yard"], ["camera.porch", "camera.yard"]),
+    ],
+)
+def test_cameras_are_a_list_or_names_with_commas(given: object, taken: list[str]) -> None:
+    assert ast.literal_eval(lenient(PICTURES["repeat"]["for_each"], cameras=given)) == taken
+
+
+FILE = "hardwire-porch-1.jpg"
+DATA = {"filename": FILE, "content_type": "image/jpeg", "data": "/9j/4A=="}
+PATH = {"path": f"/media/hardwire/{FILE}"}
+YARD = PATH | {"camera": "camera.yard"}
+LARGE = f"/media/hardwire/{FILE}\n"  # what is printed in place of it
+
+
+def attached(before: list[dict[str, str]], stdout: str | None, **fields: Any) -> tuple[list[dict[str, str]], str]:
+    """Return what the script attaches for one camera more, and which cameras gave no picture.
+
+    ``stdout``: what the shell command has found; None where it failed.
+    """
+    variables = PICTURES["repeat"]["sequence"][-1]["variables"]
+    picture = None if stdout is None else {"stdout": stdout, "returncode": 0}
+    found = lenient(variables["found"], picture=picture)
+    path = lenient(variables["path"], file=FILE, **fields)
+    text = lenient(variables["attached"], attached=before, found=found, file=FILE, path=path)
     made: list[dict[str, str]] = ast.literal_eval(text)  # as Home Assistant does
-    return made
+    repeat = {"item": "camera.porch"}
+    return made, lenient(variables["without_picture"], without_picture=[], found=found, repeat=repeat)
 
 
-DATA = {"filename": "hardwire-porch-1.jpg", "content_type": "image/jpeg", "data": "/9j/4A=="}
-PATH = {"path": "/media/hardwire/hardwire-porch-1.jpg"}
+@pytest.mark.parametrize(
+    ("stdout", "fields", "made"),
+    [
+        ("/9j/4A==", {}, [DATA]),
+        (LARGE, {}, [PATH]),
+        (LARGE, {"pictures_folder": "/mnt/ha"}, [{"path": f"/mnt/ha/{FILE}"}]),
+        ("", {}, []),
+        (None, {}, []),
+    ],
+)
+def test_a_small_picture_goes_within_the_alert_and_others_as_files(
+    stdout: str | None, fields: dict[str, str], made: list[dict[str, str]]
+) -> None:
+    assert attached([], stdout, **fields) == (made, "[]" if made else "['camera.porch']")
 
 
-def test_a_small_picture_goes_within_the_alert_and_others_as_files() -> None:
-    assert attached([], "/9j/4A==") == [DATA]
-    assert attached([], "/9j/4A==", how="path") == [PATH]
-    assert attached([], "") == [PATH]  # too large, or there is none
-    assert attached([], "", pictures_folder="/mnt/ha") == [{"path": "/mnt/ha/hardwire-porch-1.jpg"}]
+def test_the_mail_says_which_camera_gave_no_picture() -> None:
+    assert published(message="Ding", without_picture=["camera.a", "camera.b"]).message == (
+        "Ding\n\nNo picture of camera.a, camera.b."
+    )
+
+
+@pytest.mark.parametrize(
+    ("index", "by_path", "told", "again"),
+    [
+        (1, [YARD], outcome("failure", reason="attachments[1].path: it is outside"), True),
+        (2, [YARD], outcome("failure", reason="attachments[1].path: it is outside"), False),
+        (1, [], outcome("failure", reason="attachments[0].path: it is outside"), False),
+        (1, [YARD], outcome("failure", reason="550 no such user"), False),
+        (1, [YARD], outcome("success"), False),
+        (1, [YARD], None, False),
+    ],
+)
+def test_pictures_that_the_bridge_may_not_read_do_not_cost_the_mail(
+    index: int, by_path: list[dict[str, str]], told: dict[str, Any] | None, again: bool
+) -> None:
+    variables, repeat = AFTERWARDS["variables"], {"index": index}
+    answer = lenient(variables["again"], repeat=repeat, by_path=by_path, outcome=told)
+    assert answer == str(again)
+    kept: dict[str, Any] = {"attached": [DATA, PATH], "by_path": by_path, "without_picture": [], "again": again}
+    assert ast.literal_eval(lenient(variables["attached"], **kept)) == ([DATA] if again else [DATA, PATH])
+    assert ast.literal_eval(lenient(variables["without_picture"], **kept)) == (["camera.yard"] if again else [])
+    assert lenient(SENDING["repeat"]["until"], again=again) == str(not again)
+
+
+def test_a_picture_that_goes_as_a_file_is_known_by_its_path() -> None:
+    variables, repeat = PICTURES["repeat"]["sequence"][-1]["variables"], {"item": "camera.yard"}
+    known = {"path": PATH["path"], "by_path": [], "repeat": repeat}
+    assert ast.literal_eval(lenient(variables["by_path"], attached=[DATA, PATH], **known)) == [YARD]
+    assert lenient(variables["by_path"], attached=[DATA], **known) == "[]"
+
+
+def test_each_camera_begins_without_the_picture_of_the_one_before() -> None:
+    assert PICTURES["repeat"]["sequence"][0]["variables"]["picture"] is None
 
 
 def test_home_assistant_renders_at_most_256_kib() -> None:
-    one = attached([], "A" * 200_000)
+    one, _ = attached([], "A" * 200_000)
     assert "data" in one[0]
-    two = attached(one, "A" * 200_000)
+    two, _ = attached(one, "A" * 200_000)
     assert two == [*one, PATH]
     assert len(json.dumps(two)) < 256 * 1024
 
@@ -262,13 +347,15 @@ def test_a_camera_that_fails_stops_nothing() -> None:
     assert [one["continue_on_error"] for one in PICTURES["repeat"]["sequence"] if "action" in one] == [True, True]
 
 
-def test_what_a_shell_command_is_given_reaches_no_shell() -> None:
+@pytest.mark.parametrize(("how", "kib"), [(None, 150), ("auto", 150), ("path", 0)])
+def test_what_a_shell_command_is_given_reaches_no_shell(how: str | None, kib: int) -> None:
     # Home Assistant runs a command without a shell exactly if a template has changed it.
     command = PACKAGE["shell_command"]["hardwire_small_picture"]
-    rendered = render(command, name="hardwire-porch-1.jpg")
-    assert rendered != command
-    assert shlex.split(rendered)[:6] == [
-        *("find", "/media", "-maxdepth", "2", "-path", "/media/hardwire/hardwire-porch-1.jpg"),
+    asked = PICTURES["repeat"]["sequence"][2]["data"]
+    rendered = render(command, name=render(asked["name"], file=FILE), kib=lenient(asked["kib"], pictures=how))
+    assert shlex.split(rendered) == [
+        *("find", "/media", "-maxdepth", "2", "-path", f"/media/hardwire/{FILE}"),
+        *("(", "-size", f"-{kib}k", "-exec", "base64", "-w", "0", "{}", ";", "-o", "-print", ")"),
     ]
 
 
@@ -335,9 +422,26 @@ def test_a_water_leak_and_its_end_are_one_alert_in_two_states() -> None:
     assert firing.title == "Water leak: a sensor"
 
 
+COUNTS = {"Water leak": "Wet sensors", "Door open too long": "Doors open too long"}
+
+
 def watching(name: str, *sensors: Any) -> str:
     states = States(**{f"binary_sensor__s{number}": one for number, one in enumerate(sensors)})
-    return render(TEMPLATES[name]["state"], **within(states))
+    counting = COUNTING[COUNTS[name]]
+    ((attribute, template),) = counting["attributes"].items()
+    found = ast.literal_eval(render(template, **within(states)))
+    assert render(counting["state"], **within(states)) == str(len(found))
+
+    def state_attr(entity_id: str, wanted: str) -> list[str]:
+        assert (entity_id, wanted) == (f"sensor.{COUNTS[name].lower().replace(' ', '_')}", attribute)
+        return list(found)
+
+    return render(TEMPLATES[name]["state"], state_attr=state_attr)
+
+
+def test_no_template_watches_the_domain_that_it_is_in() -> None:
+    assert not [name for name, one in TEMPLATES.items() if "states.binary_sensor" in str(one)]
+    assert not [name for name, one in COUNTING.items() if "states.sensor" in str(one)]
 
 
 def test_the_leak_sensor_watches_moisture_and_nothing_else() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import http.client
 import json
-import os
-import socket
-import struct
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+import jwt
+from websockets.sync.client import connect
 
 from plugin.demo.broker import LOOPBACK
 
@@ -37,17 +34,8 @@ class Refused(Exception):
 
 def token() -> str:
     """Return the access token (a JWT, HS256) that the owner of ``seed.py`` has."""
-
-    def encoded(raw: bytes) -> bytes:
-        return base64.urlsafe_b64encode(raw).rstrip(b"=")
-
-    parts = (
-        {"alg": "HS256", "typ": "JWT"},
-        {"iss": TOKEN_ID, "iat": 1767225600, "exp": 2082758400},
-    )  # 2026 to 2036
-    body = b".".join(encoded(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
-    signature = hmac.new(TOKEN_KEY.encode(), body, hashlib.sha256).digest()
-    return (body + b"." + encoded(signature)).decode()
+    claims = {"iss": TOKEN_ID, "iat": 1767225600, "exp": 2082758400}  # 2026 to 2036
+    return jwt.encode(claims, TOKEN_KEY, algorithm="HS256")
 
 
 def until(look: Callable[[], T | None], what: str, timeout_s: float = WAIT_S) -> T:
@@ -141,62 +129,20 @@ class Client:
 
     def command(self, kind: str, **data: Any) -> Any:
         """Return the result of one WebSocket command; raises Refused."""
-        with socket.create_connection((LOOPBACK, self.port), REQUEST_S) as connection:
-            frames = _Frames(connection)
-            frames.shake_hands(f"{LOOPBACK}:{self.port}")
-            frames.receive()  # auth_required
-            frames.send({"type": "auth", "access_token": token()})
-            if (answer := frames.receive())["type"] != "auth_ok":
+        uri = f"ws://{LOOPBACK}:{self.port}/api/websocket"
+        with connect(uri, open_timeout=REQUEST_S, max_size=None, proxy=None) as socket:
+
+            def receive() -> dict[str, Any]:
+                message: dict[str, Any] = json.loads(socket.recv(REQUEST_S))
+                return message
+
+            receive()  # auth_required
+            socket.send(json.dumps({"type": "auth", "access_token": token()}))
+            if (answer := receive())["type"] != "auth_ok":
                 raise Refused(0, str(answer))
-            frames.send({"id": 1, "type": kind, **data})
-            while (answer := frames.receive()).get("id") != 1:
+            socket.send(json.dumps({"id": 1, "type": kind, **data}))
+            while (answer := receive()).get("id") != 1:
                 pass
         if not answer["success"]:
             raise Refused(0, str(answer["error"]))
         return answer["result"]
-
-
-class _Frames:
-    """The little of RFC 6455 that a client needs for JSON in both directions."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._stream: BinaryIO = connection.makefile("rb")
-
-    def shake_hands(self, host: str) -> None:
-        key = base64.b64encode(os.urandom(16)).decode()
-        self._connection.sendall(
-            f"GET /api/websocket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-        )
-        while self._stream.readline() not in (b"\r\n", b""):
-            pass
-
-    def send(self, message: dict[str, Any]) -> None:
-        body, mask = json.dumps(message).encode(), os.urandom(4)
-        size = len(body)
-        assert size < 1 << 16
-        head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0xFE, size)
-        masked = bytes(octet ^ mask[index % 4] for index, octet in enumerate(body))
-        self._connection.sendall(head + mask + masked)
-
-    def receive(self) -> dict[str, Any]:
-        body = b""
-        while True:
-            first, size = self._exactly(2)
-            if size == 126:
-                (size,) = struct.unpack("!H", self._exactly(2))
-            elif size == 127:
-                (size,) = struct.unpack("!Q", self._exactly(8))
-            part = self._exactly(size)
-            if first & 0x0F < 3:  # text, binary or a continuation; not ping or close
-                body += part
-                if first & 0x80:
-                    message: dict[str, Any] = json.loads(body)
-                    return message
-
-    def _exactly(self, count: int) -> bytes:
-        got = self._stream.read(count)
-        if len(got) < count:
-            raise ConnectionError("Home Assistant closed the WebSocket")
-        return got

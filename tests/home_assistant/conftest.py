@@ -1,4 +1,4 @@
-"""A house for each version of Home Assistant, up for all tests; its log must stay free of warnings and errors."""
+"""Houses for each version of Home Assistant, up for many tests; their logs stay free of warnings and errors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("installation", list(VERSIONS), indirect=True, scope="session")
 
 
-class _ByVersion(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+class _ByHouse(LoadScopeScheduling):  # type: ignore[misc] # it has no types
     def _split_scope(self, nodeid: str) -> str:
-        return next(name for name in VERSIONS if name in nodeid)
+        version = next(name for name in VERSIONS if name in nodeid)
+        return f"{version}, the package" if "test_package" in nodeid else f"{version}, all else"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    """Give all tests with one version to the same process, so that one house does."""
-    return _ByVersion(config, log)
+    """Two houses for each version, which take about as long: most of it is waiting."""
+    return _ByHouse(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,7 @@ def installation(request: pytest.FixtureRequest) -> Installation:
 
 @pytest.fixture(scope="session")
 def house(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
-    """One house for all tests with this version."""
+    """One house for all tests with this version that this process has."""
     with household(installation, tmp_path_factory.mktemp("house")) as house:
         yield house
 

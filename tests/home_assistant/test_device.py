@@ -193,7 +193,6 @@ def test_what_is_sent_while_the_bridge_is_down_arrives_and_the_past_stays(house:
 def test_restarts_fire_nothing_twice_and_lose_nothing(house: Household) -> None:
     since = datetime.fromisoformat(house.home.render("{{ utcnow().isoformat() }}"))
     fired = len(changes(house, since))
-    sent = ""
     restarts = (house.restart_bridge, house.restart_broker, house.restart_home)
     for number, restart in enumerate(restarts, 1):
         restart()
@@ -202,10 +201,10 @@ def test_restarts_fire_nothing_twice_and_lose_nothing(house: Household) -> None:
         send(house, "notify.hardwire_alice", f"Restart {number}")
         wait_text(house, f"Restart {number}")
         until(lambda wanted=fired + number: len(changes(house, since)) >= wanted, "the event")  # type: ignore[misc]
-        sent = house.home.wait_for("sensor.hardwire_sent")["state"]
+    sent = settled(house, "sent")
     house.restart_home()
     house.connected()
-    house.home.wait_for("sensor.hardwire_sent", sent)
+    house.home.wait_for("sensor.hardwire_sent", str(sent))
     house.home.wait_for("sensor.hardwire_last_outcome", "success")
     assert len(changes(house, since)) == fired + len(restarts)
 

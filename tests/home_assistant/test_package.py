@@ -114,17 +114,25 @@ def test_a_folder_that_is_not_shared_and_a_small_picture(house: Household) -> No
     assert parts(house.wait_mail("Not shared"), "image/jpeg")
 
 
+def test_a_large_picture_that_the_bridge_may_not_read_does_not_cost_the_mail(house: Household) -> None:
+    house.show("yard", LARGE)
+    answer = house.home.ask("script.notify_email", title="Too large", message="x", cameras="camera.yard")
+    assert answer["state"] == "success"
+    mail = house.wait_mail("Too large")
+    assert "No picture of camera.yard." in text(mail)
+    assert parts(mail, "image/jpeg") == []
+
+
 def test_a_camera_that_is_not_there_does_not_keep_the_mail_back(house: Household) -> None:
     house.home.foresee("camera.none")
+    house.show("porch", SMALL)
     answer = house.home.ask(
-        "script.notify_email",
-        title="No camera",
-        message="x",
-        cameras=["camera.none"],
-        pictures_folder=str(house.config / "media" / "hardwire"),
+        "script.notify_email", title="No camera", message="x", cameras="camera.porch, camera.none", timeout="soon"
     )
     assert answer["state"] == "success"
-    assert "hardwire-none-" in text(house.wait_mail("No camera"))
+    mail = house.wait_mail("No camera")
+    assert "No picture of camera.none." in text(mail)
+    assert [one.get_content() for one in parts(mail, "image/jpeg")] == [SMALL]
 
 
 def test_attachments_go_as_given(house: Household) -> None:

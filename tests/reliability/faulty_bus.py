@@ -20,7 +20,7 @@ from plugin.w5100.emulator import (
     UnansweredSend,
 )
 
-EVERY: Final = 400
+EVERY: Final = 150
 
 
 class FaultyBus:

@@ -197,6 +197,48 @@ def test_last_words_of_a_relay_that_takes_no_more(last_words: bytes | OSError, v
     assert b"QUIT" not in peer.sent  # it would have been read as content
 
 
+def test_a_send_that_fails_although_the_relay_has_answered_is_not_tried_for_ever() -> None:
+    """A chip may send EHLO and never say so: each connection then ends behind the answer, before any letter."""
+    clock = Clock()
+    peers: list[Peer] = []
+
+    class NeverSent(Peer):
+        def send_all(self, data: bytes, *, timeout_s: float) -> None:
+            super().send_all(data, timeout_s=timeout_s)
+            raise TimeoutError("SEND without SEND_OK")
+
+    def connect() -> Peer:
+        peers.append(NeverSent(clock, lambda sent: b"250 OK\r\n" if sent else b"220 hi\r\n"))
+        return peers[-1]
+
+    (delivery,) = Client(connect, SETTINGS, clock=clock).deliver([LETTER])
+    assert delivery.fault is not None
+    assert delivery.fault.kind == "timeout"
+    assert not delivery.possible_duplicate
+    assert len(peers) == 1
+    assert all(peer.closed for peer in peers)
+
+
+@pytest.mark.parametrize(
+    ("last_words", "verdict"),
+    [(b"421 4.3.2 Busy\r\n", "mail 421"), (b"554 no\r\n", "mail protocol"), (b"rubbish\r\n", "mail protocol")],
+)
+def test_a_relay_that_ends_it_behind_its_answer_to_ehlo_is_not_asked_for_ever(
+    last_words: bytes, verdict: str
+) -> None:
+    clock = Clock()
+    peers: list[Peer] = []
+
+    def connect() -> Peer:
+        peers.append(Peer(clock, lambda sent: b"250 OK\r\n" + last_words if sent else b"220 hi\r\n"))
+        return peers[-1]
+
+    results = list(Client(connect, SETTINGS, clock=clock).deliver([LETTER, LETTER]))
+    assert verdicts(iter(results)) == [verdict, verdict]
+    assert len(peers) == 1
+    assert peers[0].closed
+
+
 def test_a_dot_that_may_have_gone_out_may_have_arrived() -> None:
     clock = Clock()
 
@@ -359,4 +401,36 @@ def test_a_new_connection_that_fails_says_nothing_of_the_old_one() -> None:
     assert (first.greeting, first.authenticated) == ("EHLO", True)
     assert (second.phase, second.greeting, second.authenticated) == ("connect", None, False)
     assert second.relay_refused
+    relay.assert_played()
+
+
+@pytest.mark.parametrize("before", ["", "x" * 70 + " "])
+def test_a_line_that_is_no_reply_is_quoted_without_secrets(before: str) -> None:
+    settings = Settings(host="r", helo_name="client.test", auth="required", username="alice", password="secret-1")
+    encoded = "AGFsaWNlAHNlY3JldC0x"
+    login = said("S: 220 hi", "C: EHLO client.test", "S: 250-hi", "S: 250 AUTH PLAIN", f"C: AUTH PLAIN {encoded}")
+    relay = ScriptedRelay([*login, *said(f"S: {before}secret-1 and {encoded} are wrong")])
+    (delivery,) = client_of(relay, settings).deliver([LETTER])
+    assert delivery.fault is not None
+    assert f"not a reply line: '{before}****" in delivery.fault.text
+    for secret in ("secre", "AGFsaWNl"):
+        assert secret not in delivery.fault.text + "".join(delivery.transcript)
+    relay.assert_played()
+
+
+def test_what_was_said_in_confidence_stays_so_on_the_next_connection() -> None:
+    settings = Settings(host="r", helo_name="client.test", auth="preferred", username="alice", password="secret-1")
+    encoded = "AGFsaWNlAHNlY3JldC0x"
+    first = said("S: 220 hi", "C: EHLO client.test", "S: 250-hi", "S: 250 AUTH PLAIN", f"C: AUTH PLAIN {encoded}")
+    second = said("S: 220 secret-1", "C: HELO client.test", "S: 250 hi", "C: MAIL FROM:<a@client.test>")
+    relay = ScriptedRelay(
+        [*first, *said("S: 535 no", "C: QUIT")], [*second, *said(f"S: 550 secret-1 {encoded}", "C: QUIT")]
+    )
+    client = client_of(relay, settings)
+    (delivery,) = client.deliver([LETTER])
+    client.close()
+    assert delivery.reply is not None
+    assert delivery.reply.text == "**** ****"
+    assert "S: 220 ****" in delivery.transcript
+    assert not any(secret in line for secret in ("secret", encoded) for line in delivery.transcript)
     relay.assert_played()

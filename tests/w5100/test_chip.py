@@ -136,8 +136,10 @@ def test_configure_refuses_what_no_register_holds(wrong: dict[str, int]) -> None
 def test_configure_verifies_what_it_wrote() -> None:
     bus = ScriptedChip()
     bus.reads[reg.SIPR + 3] = deque([0x0B])
-    with pytest.raises(ChipLost, match="does not hold"):
+    with pytest.raises(ChipLost, match="does not hold") as told:
         Chip(bus).configure(ADDRESSING)
+    assert "SIPR reads" in str(told.value)
+    assert not any(name in str(told.value) for name in ("GAR", "SUBR", "SHAR", "RTR", "RCR", "RMSR", "TMSR"))
 
 
 def test_the_split_does_not_change_under_open_sockets() -> None:

@@ -165,3 +165,24 @@ def test_a_w5100s_is_told_and_has_no_fault_of_sen() -> None:
     assert all(one.ok for one in findings.values())
     assert "W5100S" in findings["chip"].text
     assert "note" not in findings
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_whatever_a_foreign_bus_raises_is_a_finding(reset: bool) -> None:
+    class Broken:
+        def exchange(self, frames: bytes) -> bytes:
+            raise KeyError("spi")
+
+    findings = examined(Broken(), reset=reset)
+    assert [(one.ok, one.text) for one in findings.values()] == [
+        (False, "SPI: the bus adapter failed: KeyError: 'spi'")
+    ]
+
+
+def test_a_foreign_line_that_fails_is_told_as_a_fault_of_the_bus() -> None:
+    class Lineless(Emulator):
+        def wait_interrupt(self, timeout_s: float) -> bool:
+            raise KeyError("gpio")
+
+    with pytest.raises(BusError, match="KeyError: 'gpio'"):
+        examined(Lineless(), reset=True)
