@@ -61,12 +61,12 @@ def wait_text(house: Household, message: str) -> None:
 
 def settled(house: Household, sensor: str) -> int:
     """Return what a sensor counts, once all that the tests before have sent is counted."""
-    status = house.automation.ask("status")["data"]
+    status = house.automation.ask("status", {})["data"]
     for _ in range(10):  # more than 60 requests a minute are refused
         if status["health"]["queue"]["waiting"] == 0:
             break
         time.sleep(1)
-        status = house.automation.ask("status")["data"]
+        status = house.automation.ask("status", {})["data"]
     told = status["info"]["outcomes"]["success" if sensor == "sent" else "failure"]["count"]
     return int(house.home.wait_for(f"sensor.hardwire_{sensor}", str(told))["state"])
 

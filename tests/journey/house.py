@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import queue
 import subprocess
@@ -57,6 +58,7 @@ class Automation:
     def __init__(self, broker: AnyBroker, base: str, *, persistent: bool = False) -> None:
         """``persistent``: the broker keeps what comes while this client is away."""
         self.base = base
+        self._asked = itertools.count(1)
         self.outcomes: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self.retained: dict[str, str] = {}
         self.answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
@@ -99,11 +101,16 @@ class Automation:
         )
 
     def ask(self, verb: str, content: bytes | dict[str, Any] = b"") -> dict[str, Any]:
-        """Request something of the bridge, and return the answer."""
+        """Request something of the bridge, and return the answer; answers to others are passed over."""
+        if isinstance(content, dict):
+            content = {"transaction": f"ask-{next(self._asked)}", **content}
         self.request(verb, content)
-        answered, answer = self.answers.get(timeout=WAIT_S)
-        assert answered == verb
-        return answer
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            answered, answer = self.answers.get(timeout=max(0.1, deadline - time.monotonic()))
+            ours = not isinstance(content, dict) or answer["transaction"] == content["transaction"]
+            if answered == verb and ours:
+                return answer
 
     def request(self, verb: str, content: bytes | dict[str, Any] = b"") -> None:
         """Request something of the bridge; return when the broker has it."""
