@@ -266,6 +266,7 @@ def _limit(attachments: Sequence[Attachment], count: int, total_bytes: int | Non
 _EXPECTED: Final[dict[str, str]] = {
     "string_type": "must be text",
     "list_type": "must be text or a list of texts",
+    "attachments:list_type": "must be a list of objects",
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
@@ -291,7 +292,7 @@ def _fault(error: ValidationError | _NotAnAlert) -> tuple[str | None, str]:
     elif first["type"] == "value_error":
         what = f"is wrong: {first['ctx']['error']}"
     else:
-        what = _EXPECTED.get(first["type"], first["msg"])
+        what = _EXPECTED.get(f"{key}:{first['type']}") or _EXPECTED.get(first["type"], first["msg"])
     return key, f"{key} {what}."
 
 
