@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from plugin.w5100.chip import Addressing, Chip
-from plugin.w5100.dhcp import DhcpClient, obtain, renew
+from plugin.w5100.dhcp import DhcpClient, Lease, obtain, renew
 from plugin.w5100.errors import LeaseLost, NoLease, NoSocketError
 
 _log = logging.getLogger("hardwire.uplink")
@@ -73,6 +73,7 @@ class Leased:
         self._use_servers = use_servers
         self._clock = clock
         self._retry_at = 0.0
+        self._servers: tuple[IPv4Address, ...] = ()  # that are asked
 
     def obtain(self, chip: Chip, configure: Configure) -> Addressing:
         """Take up the lease that there is, or obtain one; else the fallback. Raises NoLease without any."""
@@ -92,9 +93,7 @@ class Leased:
             configure(self._fallback)
             return self._fallback
         self.problem = None
-        if lease.dns:
-            self._use_servers(lease.dns)
-        return lease.addressing(self._client.mac)
+        return self._use(lease)
 
     def keep(self, chip: Chip, configure: Configure) -> Addressing | None:
         """Renew the lease when that is due; from the fallback, try to get one again."""
@@ -110,4 +109,11 @@ class Leased:
             _log.warning("event=lease_lost problem=%r", str(error))
             self.problem = str(error)
             return None
+        return self._use(lease)
+
+    def _use(self, lease: Lease) -> Addressing:
+        """Have the lease's DNS servers asked, which a renewal may change, and return its addresses."""
+        if lease.dns and lease.dns != self._servers:
+            self._servers = lease.dns
+            self._use_servers(lease.dns)
         return lease.addressing(self._client.mac)

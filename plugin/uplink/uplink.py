@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Final
@@ -24,6 +25,9 @@ _log = logging.getLogger("hardwire.uplink")
 
 Resolve = Callable[[str], Sequence[IPv4Address]]
 """A host's name -> its IPv4 addresses, best first; raises OSError."""
+
+CONFLICT_HOLDS_S: Final = 3600.0
+"""So long an address conflict is told of after it was last seen: ARP shows it now and then only."""
 
 TRIES: Final = 3
 """So often a connection is tried while it is the chip that fails, each time after the next remedy."""
@@ -55,6 +59,7 @@ class Uplink:
         lanes: int,
         resolve: Resolve,
         reset_line: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chip = chip
         self._addresses = addresses
@@ -62,17 +67,25 @@ class Uplink:
         self._lanes = lanes
         self._resolve = resolve
         self._reset_line = reset_line
+        self._clock = clock
         self._lock = threading.Lock()  # held while the chip is looked at as a whole, or set up
         self._up = False
         self._strikes = 0  # faults of the chip since something last went well
         self._problem: str | None = None
-        self._conflict: str | None = None
+        self._conflict: IPv4Address | None = None  # the address that another host uses as well
+        self._conflict_at = 0.0  # when it was last seen
         self._link: bool | None = None
 
     @property
     def problem(self) -> str | None:
         """Return what is wrong with the chip or its addresses, in one sentence, or None."""
-        return self._problem or self._conflict or self._addresses.problem
+        return self._problem or self._twice() or self._addresses.problem
+
+    def _twice(self) -> str | None:
+        address = self._conflict
+        if address is None:
+            return None
+        return f"another host on the network uses the chip's address {address}: give one of them another"
 
     @property
     def link(self) -> bool | None:
@@ -142,12 +155,13 @@ class Uplink:
             self._set_up()
         else:
             self._addressing = addressing
-        if self._addressing is not None and self._chip.conflict():
-            self._conflict = (
-                f"another host on the network uses the chip's address {self._addressing.address}: give one of "
-                "them another"
-            )
-            _log.warning("event=address_conflict address=%s", self._addressing.address)
+        address = None if self._addressing is None else self._addressing.address
+        now = self._clock()
+        if address is not None and self._chip.conflict():
+            self._conflict, self._conflict_at = address, now
+            _log.warning("event=address_conflict address=%s", address)
+        elif self._conflict != address or now >= self._conflict_at + CONFLICT_HOLDS_S:
+            self._conflict = None
         self._link = self._chip.link()
 
     # --- Connections ----------------------------------------------------------------------------------------

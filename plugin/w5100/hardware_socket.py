@@ -24,7 +24,6 @@ from plugin.w5100.waiting import Pace, Waiter
 log = logging.getLogger("hardwire.w5100")
 
 COMMAND_TIMEOUT_S: Final = 0.2  # the silicon needs microseconds; Linux allows 100 ms
-OPEN_TIMEOUT_S: Final = 0.05
 STABLE_READS: Final = 16
 REASON_TIMEOUT_S: Final = 0.02  # longer than several looks take on a slow bus
 ALL_EVENTS: Final = b"\xff"
@@ -243,11 +242,14 @@ class HardwareSocket:
         return out[:-3]
 
     def open_as(self, mode: int, port: int, wanted: Status) -> bool:
-        """OPEN, and return whether Sn_SR becomes ``wanted`` within OPEN_TIMEOUT_S; raises what ``open`` does."""
+        """OPEN; return whether Sn_SR becomes ``wanted`` within COMMAND_TIMEOUT_S; raises what ``open`` does.
+
+        The silicon is there at once; others may take OPEN before they have done it.
+        """
         self.open(mode, port)
-        pace, deadline = Pace(), self.waiter.now() + OPEN_TIMEOUT_S
+        pace, deadline = Pace(), self.waiter.now() + COMMAND_TIMEOUT_S
         while self.status != wanted and self.waiter.now() < deadline:
-            self.waiter.pause(OPEN_TIMEOUT_S, pace)
+            self.waiter.pause(COMMAND_TIMEOUT_S, pace)
             self.look()
         return self.status == wanted
 

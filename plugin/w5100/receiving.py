@@ -7,7 +7,6 @@ not held up by so little, and a dialogue of short replies needs no RECV at all.
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from plugin.w5100 import registers as reg
@@ -16,9 +15,7 @@ from plugin.w5100.errors import ConnectionLost, SocketTimeout
 from plugin.w5100.hardware_socket import HardwareSocket, advance
 from plugin.w5100.registers import SocketInterrupt, Status
 from plugin.w5100.verdict import ended, loss
-from plugin.w5100.waiting import INTERRUPT_LONGEST_S, INTERRUPT_NOT_HEARD, Pace
-
-log = logging.getLogger("hardwire.w5100")
+from plugin.w5100.waiting import INTERRUPT_LONGEST_S, Pace
 
 INBOX_BYTES: Final = 0x10000
 # RECV is due once what has been read and not freed makes up such a part of the ring.
@@ -127,8 +124,7 @@ class Receiver:
         waiting = self._count()
         count = min(waiting, INBOX_BYTES - len(self._inbox))
         if count:
-            if self._unsignalled is not None and self._hw.waiter.heard(silent=self._unsignalled):
-                log.warning("event=interrupt_not_heard problem=%r", INTERRUPT_NOT_HEARD)
+            self._hw.waiter.heard(silent=self._unsignalled)
             self._unsignalled = None
         self._take(count, release=release)
         self._left = waiting - count

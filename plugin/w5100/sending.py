@@ -34,6 +34,7 @@ class Sender:
         self._free = hw.tx.size_bytes  # so many octets of the ring behind tx_wr are free at least
         self._running = 0  # octets of the SEND that has no SEND_OK yet
         self._sent_at = 0.0
+        self._unsignalled: bool | None = None  # whether /INT was silent in the last wait for SEND_OK
         self._torn = False  # a send_all broke off: what follows would not join up
 
     def send_all(self, data: bytes, *, timeout_s: float) -> None:
@@ -96,6 +97,7 @@ class Sender:
         self._tx_wr = advance(self._tx_wr, count)
         self._running = count
         self._sent_at = hw.waiter.now()
+        self._unsignalled = None
         self._free -= count
         point = write(hw.at(reg.Sn_TX_WR), self._tx_wr.to_bytes(2, "big"))
         high = hw.send(*accesses, point, room=room)
@@ -111,7 +113,7 @@ class Sender:
         if remaining <= 0:
             raise self._late(timeout_s)
         if self._running:
-            hw.wait(remaining, pace)
+            self._unsignalled = hw.wait(remaining, pace)
         else:
             hw.waiter.pause(remaining, pace)
 
@@ -132,8 +134,9 @@ class Sender:
         self._note_free(out[len(accesses) :])
 
     def _note_sent(self) -> None:
-        if self._hw.events & SocketInterrupt.SEND_OK:
+        if self._running and self._hw.events & SocketInterrupt.SEND_OK:
             self._running = 0
+            self._hw.waiter.heard(silent=self._unsignalled)
 
     def _note_free(self, high: list[bytes]) -> None:
         """Take in two reads of Sn_TX_FSR, or none; before SEND_OK it may not know yet of the SEND."""

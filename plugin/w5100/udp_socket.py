@@ -23,7 +23,7 @@ from plugin.w5100.errors import ChipLost, ChipTimeout, PeerTimeout, SocketTimeou
 from plugin.w5100.hardware_socket import HardwareSocket, advance
 from plugin.w5100.registers import SocketInterrupt, SocketMode, Status
 from plugin.w5100.verdict import silence
-from plugin.w5100.waiting import INTERRUPT_NOT_HEARD, Pace
+from plugin.w5100.waiting import Pace
 
 log = logging.getLogger("hardwire.w5100")
 
@@ -156,13 +156,15 @@ class UdpSocket:
 
     def _until_done(self, deadline: float) -> SocketInterrupt:
         hw, pace = self._hw, Pace()
+        silent: bool | None = None
         while not hw.events & DONE:
             remaining = deadline - hw.waiter.now()
             if remaining <= 0:
-                break
-            hw.wait(remaining, pace)
+                return hw.events & DONE
+            silent = hw.wait(remaining, pace)
             hw.look()
             self._check_status()
+        hw.waiter.heard(silent=silent)
         return hw.events & DONE
 
     def _check_status(self) -> None:
@@ -186,8 +188,7 @@ class UdpSocket:
         silent: bool | None = None
         while not self._inbox:
             if self._collect():
-                if silent is not None and hw.waiter.heard(silent=silent):
-                    log.warning("event=interrupt_not_heard problem=%r", INTERRUPT_NOT_HEARD)
+                hw.waiter.heard(silent=silent)
                 break
             self._check_status()
             remaining = deadline - hw.waiter.now()

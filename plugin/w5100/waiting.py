@@ -11,6 +11,7 @@ leader takes it out of IMR, and its owner puts it back when it waits again.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import Final
 
 from plugin.w5100 import registers as reg
 from plugin.w5100.bus import Wire
+
+log = logging.getLogger("hardwire.w5100")
 
 POLL_SHORTEST_S: Final = 0.0002
 POLL_LONGEST_S: Final = 0.010
@@ -182,16 +185,16 @@ class Waiter:
         pace.grow()
         return not woken and elapsed >= INTERRUPT_LONGEST_S
 
-    def heard(self, *, silent: bool) -> bool:
-        """Take note that there was news after a wait; True when this is the moment to stop trusting /INT.
+    def heard(self, *, silent: bool | None) -> None:
+        """Take note that there was news after a wait that returned ``silent``; None: without any wait.
 
-        ``silent``: the line had stayed high all the while. Once may be chance, three times running is a wire that
-        is not connected.
+        That the line stays high once may be chance, three times running is a wire that is not connected.
         """
-        if not self.by_interrupt:
-            return False
+        if silent is None or not self.by_interrupt:
+            return
         self._missed = self._missed + 1 if silent else 0
-        return self._missed == MISSED_LIMIT
+        if self._missed == MISSED_LIMIT:
+            log.warning("event=interrupt_not_heard problem=%r", INTERRUPT_NOT_HEARD)
 
     def forget(self, number: int) -> None:
         """Take note that socket ``number`` is free again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
@@ -81,6 +82,15 @@ def test_a_lease_is_taken_and_its_servers_are_asked(house: House) -> None:
     assert house.obtain().address == IPv4Address("192.168.1.77")
     assert house.servers == [(IPv4Address("192.168.1.2"),)]
     assert house.leased.problem is None
+
+
+def test_a_renewal_with_other_servers_has_them_asked(house: House) -> None:
+    house.answers = [house.lease()]
+    house.obtain()
+    house.answers = [house.lease(), replace(house.lease(), dns=(IPv4Address("192.168.1.3"),)), house.lease()]
+    for _ in range(3):
+        house.keep()
+    assert house.servers == [(IPv4Address(f"192.168.1.{last}"),) for last in (2, 3, 2)]
 
 
 def test_a_chip_that_reset_itself_has_its_lease_back_without_a_question(house: House) -> None:

@@ -9,8 +9,10 @@ from ipaddress import IPv4Address
 import pytest
 
 from plugin.uplink import Fixed, Uplink, resolve_literal
+from plugin.uplink.uplink import CONFLICT_HOLDS_S
 from plugin.w5100 import Addressing, BusError, Chip, ChipTimeout, ConnectRefused
 from plugin.w5100.emulator import ChipReset, Emulator, ExchangeError, Fault, StuckBus, StuckCommand, UnansweredSend
+from tests.smtp.scripted import Clock
 
 ADDRESSING = Addressing(
     mac=bytes.fromhex("0208dc010203"),
@@ -28,12 +30,14 @@ class Board:
         self.chip = Chip(self.emulator)
         self.pulled = 0
         self.mended_by_line = False
+        self.clock = Clock()
         self.uplink = Uplink(
             self.chip,
             Fixed(ADDRESSING),
             lanes=lanes,
             resolve=resolve_literal,
             reset_line=self._pull if wired else None,
+            clock=self.clock,
         )
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.listener.getsockname()[1])
@@ -155,6 +159,23 @@ def test_a_stuck_lane_does_not_cost_the_other_its_connection(board: Board) -> No
         kept.send_all(b"still there", timeout_s=5)
         assert served.recv(100) == b"still there"
     kept.close()
+
+
+def test_an_address_conflict_is_told_for_an_hour_after_it_was_last_seen() -> None:
+    board = Board(wired=False)
+    try:
+        board.uplink.bring_up()
+        for _ in range(2):
+            board.emulator.arp_request(str(ADDRESSING.address))
+            board.uplink.watch()
+            board.clock.pass_s(CONFLICT_HOLDS_S - 1)
+            board.uplink.watch()
+            assert "another host on the network uses the chip's address 127.0.0.10" in (board.uplink.problem or "")
+        board.clock.pass_s(1)
+        board.uplink.watch()
+        assert board.uplink.problem is None
+    finally:
+        board.close()
 
 
 def test_a_chip_that_comes_late_is_found_without_a_letter() -> None:

@@ -148,6 +148,13 @@ def test_a_hardware_socket_left_open_is_closed_before_it_opens(bus: ScriptedChip
     ]
 
 
+def test_an_open_that_is_taken_late_is_waited_for(bus: ScriptedChip) -> None:
+    chip = ready(bus)
+    bus.on[Command.OPEN] = lambda number: bus.clock.at(0.15, lambda: bus.do_open(number))
+    chip.tcp_socket().connect(PEER, PORT, timeout_s=1)
+    assert bus.commands == [(0, Command.OPEN), (0, Command.CONNECT)]
+
+
 def test_a_hardware_socket_that_does_not_reach_init_is_not_taken_for_open(bus: ScriptedChip) -> None:
     chip = ready(bus)
     bus.on[Command.OPEN] = silently

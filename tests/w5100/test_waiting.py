@@ -85,6 +85,24 @@ def test_an_int_line_that_is_not_connected_is_given_up_with_a_warning(caplog: py
     ]
 
 
+def test_a_line_that_is_not_connected_is_noticed_while_sending(caplog: pytest.LogCaptureFixture) -> None:
+    bus = InterruptChip()
+    bus.broken_line = True
+    socket = connected(bus)
+
+    def send(number: int) -> None:
+        bus.clock.at(0.01, lambda: bus.do_send(number))
+
+    bus.on[Command.SEND] = send
+    for _ in range(10):
+        socket.send_all(b"x", timeout_s=5)
+    assert bus.sent == b"x" * 10
+    assert bus.clock.now < 1000 + 3 * INTERRUPT_LONGEST_S + 1
+    assert [record.message for record in caplog.records if "/INT" in record.message] == [
+        f"event=interrupt_not_heard problem={INTERRUPT_NOT_HEARD!r}"
+    ]
+
+
 def test_an_int_line_that_works_is_not_given_up_for_slow_answers() -> None:
     bus = InterruptChip()
     socket = connected(bus)
