@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -122,6 +123,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     sandbox.filters["to_json"] = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     sandbox.filters["regex_replace"] = _regex_replace
     sandbox.filters["float"] = _float
+    sandbox.filters["sha256"] = lambda value: hashlib.sha256(value.encode()).hexdigest()
     sandbox.tests["match"] = lambda value, pattern: re.match(pattern, value) is not None
     sandbox.globals["now"] = lambda: NOW
     sandbox.globals["timedelta"] = timedelta

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from plugin.alert import Alert, EventType, Message, Outcome, RecipientOutcome
-from plugin.payload import decode
+from plugin.payload import MAX_ID_CHARS, decode
 from tests.deploy.home_assistant import (
     NOW,
     PACKAGES,
@@ -56,12 +56,17 @@ def understood(topic: str, payload: str) -> Alert:
     return alert
 
 
+def identity(**fields: Any) -> list[str]:
+    """Return the variable ``alert_id`` of the script that is called with ``fields``, as Home Assistant has it."""
+    made: list[str] = ast.literal_eval(lenient(SCRIPT["variables"]["alert_id"], **fields))
+    return made
+
+
 def published(**fields: Any) -> Alert:
     """Return the alert that the script publishes when it is called with ``fields``."""
     action = PUBLISH[0]
     assert action["action"] == "mqtt.publish"
-    alert_id = lenient(SCRIPT["variables"]["alert_id"], **fields)
-    variables = fields | {"alert_id": alert_id, "attached": fields.get("attachments", [])}
+    variables = fields | {"alert_id": identity(**fields), "attached": fields.get("attachments", [])}
     return understood(
         lenient(action["data"]["topic"], **variables),
         lenient(action["data"]["payload"], **variables),
@@ -141,6 +146,15 @@ def test_a_call_with_everything_arrives_as_it_was_given() -> None:
 def test_numbers_that_templates_made_are_texts_again() -> None:
     alert = published(title=42, message=21.5, id=5, to="alice")
     assert (alert.title, alert.message, alert.id, alert.to) == ("42", "21.5", "5", ("alice",))
+    assert published(message="x", id="1.10").id == "1.10"
+
+
+def test_an_id_that_is_too_long_for_the_bridge_is_told_from_others() -> None:
+    long = "x" * (MAX_ID_CHARS + 1)
+    ids = [published(message="x", id=one).id for one in (long, f"{long}y", long[1:])]
+    assert len(set(ids)) == 3
+    assert ids[2] == long[1:]
+    assert published(message="x", id=long).id == ids[0]
 
 
 @pytest.mark.parametrize("empty", ["", None])
@@ -154,7 +168,7 @@ def test_a_field_left_empty_in_the_editor_counts_as_not_given(empty: object) -> 
 
 
 def test_two_calls_in_the_same_microsecond_have_ids_of_their_own() -> None:
-    ids = {lenient(SCRIPT["variables"]["alert_id"]) for _ in range(50)}
+    ids = {identity()[0] for _ in range(50)}
     assert len(ids) > 45
 
 
@@ -186,7 +200,7 @@ def test_the_wait_takes_the_outcome_of_its_own_alert_only(payload: str, taken: b
     except ValueError:
         variables = {"value": payload}  # so does Home Assistant: value_json is not there
     for trigger in WAIT[0]["wait_for_trigger"]:
-        wanted = render(trigger["payload"], alert_id="a-1")
+        wanted = render(trigger["payload"], alert_id=["a-1"])
         assert (lenient(trigger["value_template"], **variables) == wanted) is taken
 
 
@@ -207,16 +221,15 @@ def outcome(
 @pytest.mark.parametrize(
     ("given", "state", "reason"),
     [
-        (outcome("success"), "success", "None"),
+        (outcome("success"), "success", None),
         (outcome("failure", reason="No such user."), "failure", "No such user."),
         (None, "timeout", "No outcome within 5 s; the alert is still on its way."),
     ],
 )
-def test_the_script_returns_state_and_reason(given: dict[str, Any] | None, state: str, reason: str) -> None:
-    result = SCRIPT["sequence"][2]["variables"]["result"]
-    assert set(result) == {"state", "id", "reason", "outcome"}
-    assert render(result["state"], outcome=given) == state
-    assert render(result["reason"], outcome=given, wait_s=5) == reason
+def test_the_script_returns_state_and_reason(given: dict[str, Any] | None, state: str, reason: str | None) -> None:
+    made = SCRIPT["sequence"][-2]["variables"]["result"]
+    result = ast.literal_eval(render(made, outcome=given, wait_s=5, alert_id=["1.10"]))
+    assert result == {"state": state, "id": "1.10", "reason": reason, "outcome": given}
     assert SCRIPT["sequence"][-1]["response_variable"] == "result"
 
 
@@ -507,6 +520,45 @@ def test_a_failure_never_mails_and_ignores_what_is_no_failure() -> None:
     assert lenient(trigger["value_template"], value_json={"event_type": "failure"}) == trigger["payload"]
     assert lenient(trigger["value_template"], value_json={"event_type": "success"}) != trigger["payload"]
     assert lenient(trigger["value_template"]) != trigger["payload"]  # not JSON: value_json is not there
+
+
+@pytest.mark.parametrize(
+    ("told", "taken_back"),
+    [
+        ({"event_type": "success", "attempts": 2}, True),
+        ({"event_type": "success", "attempts": 1}, False),
+        ({"event_type": "deferred", "attempts": 2}, False),
+        ({"event_type": "success", "attempts": "many"}, False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_what_was_delivered_after_all_is_taken_back(told: Any, taken_back: bool) -> None:
+    automation = AUTOMATIONS["delivered"]
+    (trigger,), (action,) = automation["triggers"], automation["actions"]
+    given = {} if told is None else {"value_json": told}
+    assert (lenient(trigger["value_template"], **given) == trigger["payload"]) is taken_back
+    shown, failed = AUTOMATIONS["failure"]["actions"][1]["data"]["notification_id"], {"id": "a-1"}
+    assert render(action["data"]["notification_id"], trigger={"payload_json": failed}) == render(
+        shown, outcome=failed, trigger={"topic": OUTCOME}
+    )
+
+
+@pytest.mark.parametrize(
+    ("by_path", "told", "taken_back"),
+    [
+        ([YARD], outcome("success"), True),
+        ([YARD], outcome("failure", reason="550 no such user"), False),
+        ([YARD], None, False),
+        ([], outcome("success"), False),
+    ],
+)
+def test_a_first_try_with_pictures_is_taken_back_once_the_mail_went(
+    by_path: list[dict[str, str]], told: dict[str, Any] | None, taken_back: bool
+) -> None:
+    step = SCRIPT["sequence"][2]
+    assert render(step["if"], by_path=by_path, outcome=told) == str(taken_back)
+    assert render(step["then"][0]["data"]["notification_id"], alert_id=["1.10"]) == "hardwire_1.10"
 
 
 def test_the_outcomes_kept_are_ten_and_each_alert_is_there_once() -> None:

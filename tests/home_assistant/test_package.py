@@ -64,6 +64,9 @@ def test_twenty_calls_at_once_get_the_outcome_of_their_own(house: Household) -> 
     with ThreadPoolExecutor(max_workers=len(names)) as callers:
         assert list(callers.map(call, names)) == [("success", name) for name in names]
     assert len(house.mails("One of many")) == len(names)
+    # What looks like a number stays what it is; what is too long for the bridge has an answer all the same.
+    assert call("1.10") == ("success", "1.10")
+    assert call("x" * 201)[0] == "success"
 
 
 def test_a_refused_recipient_comes_back_with_the_servers_words(house: Household) -> None:
@@ -121,6 +124,7 @@ def test_a_large_picture_that_the_bridge_may_not_read_does_not_cost_the_mail(hou
     mail = house.wait_mail("Too large")
     assert "No picture of camera.yard." in text(mail)
     assert parts(mail, "image/jpeg") == []
+    assert f"hardwire_{answer['id']}" not in house.notifications()  # the first try was refused
 
 
 def test_a_camera_that_is_not_there_does_not_keep_the_mail_back(house: Household) -> None:
@@ -168,6 +172,18 @@ def test_a_failure_is_shown_with_the_servers_words(house: Household) -> None:
     shown = until(lambda: house.notifications().get("hardwire_failed-1"), "the notification")
     assert shown["title"] == "Mail not delivered: Not *delivered*"
     assert "550" in shown["message"]
+
+
+def test_a_failure_that_was_delivered_after_all_is_taken_back(
+    house: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = {"id": "failed-2", "title": "In the end", "message": "x", "to": "stranger"}
+    house.automation.publish("ordinary", alert)
+    until(lambda: house.notifications().get("hardwire_failed-2"), "the notification")
+    monkeypatch.setattr(house.mail._mailbox, "_users", frozenset({ALICE, BOB, STRANGER}))
+    assert house.automation.ask("retry", {})["data"]["letters"] >= 1
+    house.wait_mail("In the end")
+    until(lambda: "hardwire_failed-2" not in house.notifications(), "its end")
 
 
 def test_the_last_outcomes_are_kept_once_each(house: Household) -> None:
