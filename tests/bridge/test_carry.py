@@ -322,7 +322,8 @@ def test_lanes_never_take_the_same_letter(house: House) -> None:
     def lane() -> None:
         try:
             together.wait(5)
-            while house.bridge.carry(house.relay.deliver, limit=2):
+            # As lanes do: what one has sealed ahead another may put back, and that is due then.
+            while house.bridge.carry(house.relay.deliver, limit=2) or house.bridge.next_due_in() == 0.0:
                 pass
         except BaseException as error:  # noqa: BLE001
             errors.append(error)

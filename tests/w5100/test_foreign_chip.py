@@ -63,6 +63,8 @@ class World:
         with contextlib.suppress(BlockingIOError):
             connection, _ = self.listener.accept()
             connection.setblocking(False)
+            # Else what it says waits for the kernel's delayed acknowledgement: 40 ms, and minutes here.
+            connection.setsockopt(kernel.IPPROTO_TCP, kernel.TCP_NODELAY, 1)
             self.peers.append(self.scripts.popleft()(connection))
         self.peers = [peer for peer in self.peers if next(peer, self) is not self]
         self.foreign.tick()
