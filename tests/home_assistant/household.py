@@ -69,7 +69,10 @@ class Household:
 
     def restart_broker(self) -> None:
         """End the broker, begin it again, and wait until both are back on it."""
-        self.home.foresee("MQTT server", "failed to receive on socket", "Task exception was never retrieved")
+        self.home.foresee(
+            *("MQTT server", "failed to receive on socket", "Task exception was never retrieved"),
+            "The client is not currently connected",  # it was about to subscribe, and does so when it is back
+        )
         connections = self.bridge.said().count("event=broker_connected")
         self.broker.stop()
         self.broker.start()
