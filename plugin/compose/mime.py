@@ -76,9 +76,11 @@ def _text(text: str, subtype: str) -> Message:
         encoding, payload = "7bit", octets
     else:
         encoding, payload = "quoted-printable", binascii.b2a_qp(octets)
+        # Base64 makes four octets of three, and line ends: where that is too much already it need not be tried.
         if not octets.isascii() and 3 * len(payload) > 4 * len(octets):
             other = base64.encodebytes(octets)
-            encoding, payload = ("base64", other) if len(other) < len(payload) else (encoding, payload)
+            if len(other) < len(payload):
+                encoding, payload = "base64", other
     part = Message(READY)
     part["Content-Type"] = f'text/{subtype}; charset="utf-8"'
     part["Content-Transfer-Encoding"] = encoding

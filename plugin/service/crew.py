@@ -84,12 +84,6 @@ class Bell:
         self._asleep: list[threading.Event] = []
         self.rung = 0
 
-    @property
-    def asleep(self) -> int:
-        """How many sleep."""
-        with self._lock:
-            return len(self._asleep)
-
     def ring(self, hands: int | None = None) -> None:
         """Wake as many as there are ``hands`` for, None: all; who fell asleep last is the first."""
         with self._lock:

@@ -201,8 +201,9 @@ class Mailing:
         """
         if phase != "rcpt" or fault is None or fault.kind != "timeout" or self._opening.pace == "lockstep":
             return
-        for letter in list(self.letters)[:1]:
-            letter.out_of_step |= letter.verdict is None and not letter.replies
+        letter = self.letters[0] if self.letters else None
+        if letter is not None and letter.verdict is None and not letter.replies:
+            letter.out_of_step = True
 
     # --- The end of the connection --------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from plugin.w5100.bus import ECHO, Bus, ExchangeOnly, Wire, read, translated, wr
 from plugin.w5100.errors import BusError, ChipLost, ChipNotFound, NoSocketError, W5100Error
 from plugin.w5100.hardware_socket import HardwareSocket, Observer, Ring
 from plugin.w5100.model import AUTO, W5100, W5100S, Model, held_to, is_back, mismatch, model_named, recognised
+from plugin.w5100.register_map import areas
 from plugin.w5100.socket import TcpSocket
 from plugin.w5100.udp_socket import UdpSocket
 from plugin.w5100.waiting import InterruptLine, Pace, Waiter
@@ -34,9 +35,6 @@ SPLITS: Final[dict[int, tuple[int, ...]]] = {
     3: (4 * reg.KIB, 2 * reg.KIB, 2 * reg.KIB),
 }
 SPLIT_AFTER_RESET: Final = (2 * reg.KIB,) * reg.SOCKETS
-
-# What configure writes: GAR to SIPR, then RTR to TMSR, and how many octets each has.
-CONFIGURED: Final = {"GAR": 4, "SUBR": 4, "SHAR": 6, "SIPR": 4, "RTR": 2, "RCR": 1, "RMSR": 1, "TMSR": 1}
 
 FIRST_DYNAMIC_PORT: Final = 49152  # RFC 6335, section 6
 DYNAMIC_PORTS: Final = 0x10000 - FIRST_DYNAMIC_PORT
@@ -244,10 +242,11 @@ class Chip:
                     read(reg.RTR, len(timing)),
                 )
             )
-            if different := _different(identity + timing, identity_seen + timing_seen):
+            different = _different(reg.GAR, identity, identity_seen) + _different(reg.RTR, timing, timing_seen)
+            if different:
                 raise ChipLost(
-                    f"the chip does not hold what was written: {different}; lower chip.speed_hz, check power and "
-                    "/RESET"
+                    f"the chip does not hold what was written: {', '.join(different)}; lower chip.speed_hz, check "
+                    "power and /RESET"
                 )
             self._sizes = sizes
         log.info("event=chip_configured model=%r address=%s lanes=%d", self._title, addressing.address, lanes)
@@ -364,12 +363,11 @@ def _split(sizes: tuple[int, ...]) -> bytes:
     return bytes((reg.memory_size_register(sizes),)) * 2
 
 
-def _different(written: bytes, seen: bytes) -> str:
-    """Return in words which registers of CONFIGURED do not read as they were written; empty if all do."""
-    words, start = [], 0
-    for name, size in CONFIGURED.items():
-        end = start + size
-        if seen[start:end] != written[start:end]:
-            words.append(f"{name} reads {seen[start:end].hex(' ')} instead of {written[start:end].hex(' ')}")
-        start = end
-    return ", ".join(words)
+def _different(address: int, written: bytes, seen: bytes) -> list[str]:
+    """Return in words which registers from ``address`` on do not read as they were written."""
+    words = []
+    for area in areas(address, len(written)):
+        part = slice(area.address - address, area.address - address + area.size)
+        if seen[part] != written[part]:
+            words.append(f"{area.name} reads {seen[part].hex(' ')} instead of {written[part].hex(' ')}")
+    return words

@@ -20,7 +20,7 @@ from typing import Final
 from plugin.w5100 import registers as reg
 from plugin.w5100.bus import read, write
 from plugin.w5100.errors import ChipLost, ChipTimeout, PeerTimeout, SocketTimeout, W5100Error
-from plugin.w5100.hardware_socket import HardwareSocket, advance
+from plugin.w5100.hardware_socket import NO_EVENTS, HardwareSocket, advance
 from plugin.w5100.registers import SocketInterrupt, SocketMode, Status
 from plugin.w5100.verdict import silence
 from plugin.w5100.waiting import Pace
@@ -160,7 +160,7 @@ class UdpSocket:
         while not hw.events & DONE:
             remaining = deadline - hw.waiter.now()
             if remaining <= 0:
-                return hw.events & DONE
+                return NO_EVENTS
             silent = hw.wait(remaining, pace)
             hw.look()
             self._check_status()

@@ -14,10 +14,10 @@ class Sleeper:
     """Sleeps once on a bell, in a thread of its own."""
 
     def __init__(self, bell: Bell) -> None:
-        before = bell.asleep
+        before = len(bell._asleep)
         self._thread = threading.Thread(target=bell.sleep, args=(bell.rung, LIMIT_S))
         self._thread.start()
-        until(lambda: bell.asleep > before)
+        until(lambda: len(bell._asleep) > before)
 
     @property
     def awake(self) -> bool:
@@ -45,7 +45,7 @@ def test_as_many_are_woken_as_there_is_work_for_and_who_slept_last_first() -> No
     assert not early.awake
     bell.ring(5)
     assert early.wakes()
-    assert bell.asleep == 0
+    assert not bell._asleep
 
 
 def test_all_are_woken_where_no_number_is_given() -> None:
@@ -65,7 +65,7 @@ def test_a_call_is_not_lost_on_who_is_about_to_sleep() -> None:
 def test_who_was_not_called_wakes_in_time_and_takes_no_call_from_others() -> None:
     bell = Bell()
     bell.sleep(bell.rung, 0.001)
-    assert bell.asleep == 0
+    assert not bell._asleep
     other = Sleeper(bell)
     bell.ring(1)
     assert other.wakes()
