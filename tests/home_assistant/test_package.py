@@ -119,12 +119,22 @@ def test_a_folder_that_is_not_shared_and_a_small_picture(house: Household) -> No
 
 def test_a_large_picture_that_the_bridge_may_not_read_does_not_cost_the_mail(house: Household) -> None:
     house.show("yard", LARGE)
+    shown = last_shown(house)
     answer = house.home.ask("script.notify_email", title="Too large", message="x", cameras="camera.yard")
     assert answer["state"] == "success"
     mail = house.wait_mail("Too large")
     assert "No picture of camera.yard." in text(mail)
     assert parts(mail, "image/jpeg") == []
-    assert f"hardwire_{answer['id']}" not in house.notifications()  # the first try was refused
+    assert last_shown(house) != shown  # the first try was refused, which was said,
+    assert f"hardwire_{answer['id']}" not in house.notifications()  # and taken back
+
+
+def last_shown(house: Household) -> str | None:
+    """Return when the automation on failures ran last."""
+    found: str | None = house.home.wait_for("automation.hardwire_show_a_failed_alert")["attributes"][
+        "last_triggered"
+    ]
+    return found
 
 
 def test_a_camera_that_is_not_there_does_not_keep_the_mail_back(house: Household) -> None:
