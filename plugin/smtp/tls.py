@@ -83,6 +83,8 @@ class Tls:
     def _make_context(self) -> ssl.SSLContext:
         # Not ssl.create_default_context: what that demands of certificates differs between versions of Python.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Before 3.11.4 Python has OpenSSL take an end without close_notify for one with it.
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
         if not self._verify:

@@ -117,9 +117,9 @@ class TlsStream:
                 received_bytes += self._feed(deadline.left_s(), check=_refuse_clear_text if first else None)
                 if received_bytes > MAX_HANDSHAKE_BYTES:
                     raise TlsError(f"a TLS handshake of more than {MAX_HANDSHAKE_BYTES} octets") from None
-            except ssl.SSLEOFError:
-                raise ConnectionResetError("the relay closed the connection in the TLS handshake") from None
-            except ssl.SSLError:
+            except ssl.SSLError as error:
+                if _cut_off(error):
+                    raise ConnectionResetError("the relay closed the connection in the TLS handshake") from None
                 self._send_alert()
                 raise
             else:
@@ -186,11 +186,11 @@ class TlsStream:
             return None
         except ssl.SSLZeroReturnError:
             return b""
-        except ssl.SSLEOFError:
-            self._torn = True
-            raise ConnectionResetError("it ended without close_notify: something may have been cut off") from None
         except ssl.SSLError as error:
             self._torn = True
+            if _cut_off(error):
+                text = "it ended without close_notify: something may have been cut off"
+                raise ConnectionResetError(text) from None
             self._send_alert()
             raise TlsError(broken(error)) from error
 
@@ -233,6 +233,11 @@ class TlsStream:
             self._flush(_Deadline(self._clock, ALERT_S))
         except OSError as error:
             _log.debug("TLS alert: %s", str(error) or type(error).__name__)
+
+
+def _cut_off(error: ssl.SSLError) -> bool:
+    """Return whether the connection has ended without close_notify; before 3.11.4 Python has no class for it."""
+    return isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
 
 
 def broken(error: ssl.SSLError) -> str:
