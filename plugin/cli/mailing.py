@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -170,5 +170,8 @@ def _bounded(source: BinaryIO, name: str, limit_bytes: int) -> bytes:
 def _tell_line(line: str) -> None:
     # The mail does not depend on whether somebody still reads its dialogue: this runs amid the delivery, which
     # would take the error for one of the network.
-    with suppress(OSError):
+    try:
         click.echo(f"  {line}", err=True)
+    except OSError:
+        # What is buffered would be written once more at the end, and Python would exit with 120 for it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

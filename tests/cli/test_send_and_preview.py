@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -199,7 +200,9 @@ def test_a_folder_away_a_relative_configuration_means_the_same(
 def test_the_mail_goes_although_nobody_reads_the_dialogue(config: Path, mail: MailServer) -> None:
     """The reader of standard error has left before the first line: that is no fault of the network."""
     arguments = command("send", "--config", config, "--to", "alice", "--message", "m")
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=pipe, stderr=pipe, env=buffered) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stderr.close()
