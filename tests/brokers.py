@@ -37,6 +37,7 @@ DNSMASQ: Final = "dnsmasq"  # likewise; tests/w5100/test_dhcp_dnsmasq.py heeds i
 SPIDEV: Final = "spidev"  # likewise; tests/spidev/rig.py heeds it
 COMPOSE: Final = "compose"  # likewise; tests/deploy/containers.py heeds it
 SMALL_DISK: Final = "small-disk"  # likewise; tests/reliability heeds it
+SOCKET_FILTER: Final = "socket-filter"  # likewise; tests/w5100/test_emulator_listen.py heeds it
 IMAGE: Final = "eclipse-mosquitto:2"
 ENGINE_TIMEOUT_S: Final = 2.0
 START_TIMEOUT_S: Final = 20.0
@@ -190,7 +191,7 @@ def hindrance(kind: Kind) -> str | None:
 def required(environment: Mapping[str, str] = os.environ) -> tuple[Kind, ...]:
     """Return the kinds that HARDWIRE_REQUIRE names; raises ValueError for one that does not exist."""
     names = [one.strip() for one in environment.get("HARDWIRE_REQUIRE", "").split(",") if one.strip()]
-    known = (*ORDER, MAIL_SERVERS, DNSMASQ, SPIDEV, COMPOSE, SMALL_DISK)
+    known = (*ORDER, MAIL_SERVERS, DNSMASQ, SPIDEV, COMPOSE, SMALL_DISK, SOCKET_FILTER)
     if unknown := [one for one in names if one not in known]:
         raise ValueError(f"HARDWIRE_REQUIRE: {unknown} are not known; there are {', '.join(known)}")
     return tuple(kind for kind in ORDER if kind in names)
